@@ -1,0 +1,134 @@
+"""What a profile says, as plain data: written as JSON, read by `compare` and by the reports.
+
+Units are in the names. `provenance` is "measured" or "modelled": the two never share a column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How latency is measured.
+
+    Attributes:
+        batch_sizes: one measurement for each.
+        threads: intra-op threads of the engine.
+        min_runs: timed runs of each candidate, at least.
+        min_seconds: timed seconds over each candidate, at least.
+        max_seconds: stop a measurement here, whatever `min_runs` says.
+        seed: of the inputs and of the interleaving.
+        dims: sizes for symbolic dimensions other than the batch.
+    """
+
+    batch_sizes: tuple[int, ...] = (1,)
+    threads: int = 2
+    min_runs: int = 100
+    min_seconds: float = 3.0
+    max_seconds: float = 120.0
+    seed: int = 0
+    dims: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it was measured."""
+
+    cpu: str
+    cores_physical: int
+    cores_logical: int
+    memory_bytes: int
+    system: str
+    python: str
+    load_1m: float
+    virtualised: bool | None = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of one candidate at one batch size, ms a call.
+
+    A percentile below its minimal sample count is None (64 runs for p90, 662 for p99: MLPerf's early
+    stopping, confidence 0.99) and `refused` says why.
+    """
+
+    batch_size: int
+    samples_ms: list[float]
+    warmup_runs: int
+    p50_ms: float
+    p50_ci95_ms: tuple[float, float]
+    p90_ms: float | None
+    p99_ms: float | None
+    mean_ms: float
+    std_ms: float
+    min_ms: float
+    throughput_per_s: float  # items (batch_size / p50)
+    refused: dict[str, str] = field(default_factory=dict)  # {"p99_ms": "121 runs, 662 needed"}
+    provenance: str = "measured"
+    method: str = ""  # "ONNX Runtime 1.32.0, CPUExecutionProvider, 2 threads, perf_counter_ns around run"
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """Time of one kind of operator in ONNX Runtime's own profile, ms a call of the model."""
+
+    op_type: str
+    calls: int
+    time_ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One artifact and all that is known of it."""
+
+    name: str
+    path: str
+    format: str
+    size_bytes: int
+    parameters: int | None
+    macs: dict[str, int]  # batch size (as text, for JSON) -> multiply-accumulates a call
+    macs_unknown: list[str]  # operators with multiplications that the counter does not know
+    tokens_per_layer: list[int] | None
+    peak_memory_bytes: int | None  # resident growth over an idle process, own process
+    load_ms: float | None
+    latency: list[Latency]
+    operators: dict[str, list[OperatorTime]]  # batch size -> longest first
+    source: str | None
+    transforms: list[dict[str, Any]]
+    recipe: dict[str, Any]
+    parity: dict[str, Any] | None
+    quality: dict[str, Any] | None
+    energy: str = "not measured"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate against the baseline at one batch size. Ratios above 1 mean that the candidate wins."""
+
+    baseline: str
+    candidate: str
+    batch_size: int
+    latency_ratio: float  # median over rounds of baseline / candidate
+    latency_ratio_ci95: tuple[float, float]
+    mac_ratio: float | None  # baseline MACs / candidate MACs: the ideal speed-up
+    realised: float | None  # latency_ratio / mac_ratio
+    verdict: str  # "faster", "slower", "no difference shown"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One run of `paring profile`."""
+
+    created: str
+    machine: Machine
+    settings: Settings
+    tools: dict[str, str]
+    candidates: list[Candidate]  # the first is the baseline
+    comparisons: list[Comparison]
+    noise: list[str]  # what made this measurement noisy, in words; empty when quiet
+    schema_version: int = SCHEMA_VERSION
