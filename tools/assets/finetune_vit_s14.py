@@ -57,14 +57,18 @@ Input: grey image resized to 112 px (bilinear, antialiased), three equal channel
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("encoder", type=Path)
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     torch.manual_seed(0)
     arguments.output.mkdir(parents=True, exist_ok=True)
     model = Dinov2ForImageClassification.from_pretrained(
-        arguments.encoder, id2label=dict(enumerate(CLASSES)), label2id={c: i for i, c in enumerate(CLASSES)}
+        arguments.encoder,
+        id2label=dict(enumerate(CLASSES)),
+        label2id={c: i for i, c in enumerate(CLASSES)},
     )
     for parameter in model.dinov2.embeddings.parameters():
         parameter.requires_grad_(False)
@@ -74,7 +78,14 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=model.training):
             return model(inputs).logits.float()
 
-    train(model, logits_of, read_split("train"), preprocess, SCHEDULE, arguments.output / "checkpoint.safetensors")
+    train(
+        model,
+        logits_of,
+        read_split("train"),
+        preprocess,
+        SCHEDULE,
+        arguments.output / "checkpoint.safetensors",
+    )
     share = accuracy(logits_of, read_split("t10k"), preprocess)
     model.save_pretrained(arguments.output)
     card = CARD.format(samples=SCHEDULE.samples, batch=SCHEDULE.batch_size, accuracy=share)

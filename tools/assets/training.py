@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,7 +80,9 @@ def train(
         if step % 20 == 0:
             done = step + 1 - first
             left = (schedule.steps - step - 1) * (time.monotonic() - started) / done
-            print(f"step {step}/{schedule.steps} loss {loss.item():.4f} eta {left:.0f} s", flush=True)
+            print(
+                f"step {step}/{schedule.steps} loss {loss.item():.4f} eta {left:.0f} s", flush=True
+            )
         if time.monotonic() - saved > schedule.checkpoint_every_s:
             _save(model, optimizer, step + 1, checkpoint)
             saved = time.monotonic()
@@ -104,7 +105,7 @@ def _save(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, path: P
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).contiguous()
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata={"progress": json.dumps({"step": step})})
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> int:

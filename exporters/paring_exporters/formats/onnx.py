@@ -1,0 +1,124 @@
+"""ONNX, through `torch.onnx.export(dynamo=True)`; the default domain only, no custom operators."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from paring_runtimes import TensorSpec
+from paring_runtimes.errors import ExportError, MissingExtraError
+from torch import nn
+
+from ..half import HalfPrecision
+from ..hints import explain
+from ..request import MAX_BATCH, Exported, Request
+
+NAME = "onnx"
+ENTRY = "model.onnx"
+EXTERNAL_ABOVE = 2_000_000_000  # a protobuf message ends at 2 GiB
+
+
+def why_not() -> str | None:
+    """None when ONNX export works here, otherwise the line that mends it."""
+    missing = [name for name in ("onnx", "onnxscript", "onnxslim") if find_spec(name) is None]
+    return f"{', '.join(missing)} missing: pip install 'paring[onnx]'" if missing else None
+
+
+def export(model: nn.Module, request: Request, folder: Path) -> Exported:
+    """Write `model` as `model.onnx` into `folder` and clean its graph up.
+
+    Raises:
+        ExportError: torch cannot export the model; the message says where and why.
+        MissingExtraError: the `onnx` extra is not installed.
+    """
+    if why_not():
+        raise MissingExtraError("exporting to ONNX", "onnx")
+    from ..onnx_graph.cleanup import cleaned
+
+    if request.precision == "fp16":
+        model = HalfPrecision(model)
+    program = _program(model, request)
+    before = len(program.model.graph)
+    optimizer, graph = cleaned(program.model_proto, request.optimizer)
+    entry = folder / ENTRY
+    _save(graph, entry)
+    specs = [_specs(values) for values in (graph.graph.input, graph.graph.output)]
+    facts = {
+        "opset": request.opset,
+        "precision": request.precision,
+        "optimizer": optimizer,
+        "dynamic": list(request.dynamic),
+        "nodes": {"exported": before, "cleaned": len(graph.graph.node)},
+    }
+    return Exported(entry, specs[0], specs[1], facts, program)
+
+
+def _program(model: nn.Module, request: Request) -> Any:
+    from ..onnx_graph.translations import table
+
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            return torch.onnx.export(
+                model.eval(),
+                (request.example,),
+                dynamo=True,
+                opset_version=request.opset,
+                input_names=[request.input_name],
+                output_names=list(request.output_names),
+                dynamic_shapes=(_dynamic_shapes(request),),
+                custom_translation_table=table(),
+                verbose=False,
+            )
+    except Exception as error:
+        raise ExportError(explain(error, request.dynamic)) from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _dynamic_shapes(request: Request) -> dict[int, Any]:
+    shapes: dict[int, Any] = {}
+    if "batch" in request.dynamic:
+        shapes[0] = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    if "image_size" in request.dynamic:
+        for axis, name in ((2, "height"), (3, "width")):
+            side = torch.export.Dim(f"{name}_patches", min=2, max=512)
+            shapes[axis] = request.size_step * side if request.size_step > 1 else side
+    return shapes
+
+
+def _save(graph: Any, entry: Path) -> None:
+    import onnx
+
+    large = graph.ByteSize() > EXTERNAL_ABOVE
+    onnx.save(
+        graph,
+        entry,
+        save_as_external_data=large,
+        location=f"{entry.name}.data" if large else None,
+    )
+    onnx.checker.check_model(str(entry))
+
+
+def _specs(values: Any) -> tuple[TensorSpec, ...]:
+    import onnx
+
+    specs = []
+    for value in values:
+        tensor = value.type.tensor_type
+        shape = tuple(
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_{axis}"
+            for axis, dim in enumerate(tensor.shape.dim)
+        )
+        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        specs.append(TensorSpec(value.name, dtype, shape))
+    return tuple(specs)

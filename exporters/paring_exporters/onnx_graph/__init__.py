@@ -1,0 +1,1 @@
+"""What the ONNX exporter knows of ONNX graphs."""

@@ -1,0 +1,23 @@
+"""Clean an exported graph up by a kept library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+AUTO = "onnxslim"  # which wins is measured by tools/bench/graph_cleanup.py
+
+
+def cleaned(model: Any, optimizer: str) -> tuple[str, Any]:
+    """The name of the optimizer that ran with its version, and the cleaned ModelProto."""
+    from importlib.metadata import version
+
+    chosen = AUTO if optimizer == "auto" else optimizer
+    if chosen == "none":
+        return "none", model
+    if chosen == "onnxscript":
+        from onnxscript.optimizer import optimize
+
+        return f"onnxscript {version('onnxscript')}", optimize(model)
+    import onnxslim
+
+    return f"onnxslim {version('onnxslim')}", onnxslim.slim(model)

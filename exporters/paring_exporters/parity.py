@@ -1,0 +1,232 @@
+"""Does an artifact compute what its PyTorch model computes? The tolerances, argued here and only here.
+
+An output passes when |actual - expected| <= atol + rtol * |expected| for every element: both
+tolerances added, never either-or.
+
+- fp32: atol 1e-5, rtol 1e-4, the pair that ONNX Runtime's own operator tests use. Two correct fp32
+  implementations differ by the order of their sums.
+- fp16: atol 0.0025, rtol 0.001, ONNX Runtime's pair for fp16, against an **fp32** reference: ONNX
+  Runtime's CPU provider computes fp16 models in fp32, so its fp16 results are no reference.
+- quantised and shift-add models change the function on purpose: a signal-to-noise ratio of 30 dB.
+
+Token selection is a discrete decision. Where the scores of the last token kept and the first one
+dropped are closer than rounding error, two correct implementations may choose differently, and
+the outputs then differ by more than any tolerance. Such a sample (`margin` below TIE_MARGIN) is
+counted as a tie when it differs; it still counts for top-1 agreement. More ties than MAX_TIES of the
+samples fail the comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+TOLERANCES = {"fp32": (1e-5, 1e-4), "fp16": (0.0025, 0.001)}
+TIE_MARGIN = {"fp32": 1e-5, "fp16": 2e-2}
+MAX_TIES = {"fp32": 0.25, "fp16": 0.75}
+MIN_SNR_DB = 30.0
+
+Outputs = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch of inputs. `margin` [B] is filled by the reference."""
+
+    name: str
+    pixels: np.ndarray  # [B, C, H, W] float32
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """How one case came out, the worst over its outputs. Ties are left out of max_abs, max_rel, cosine."""
+
+    name: str
+    batch: int
+    image_size: tuple[int, int]
+    max_abs: float
+    max_rel: float
+    cosine: float
+    top1_agreement: float
+    ties: int
+    passed: bool
+    worst_output: str
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The whole comparison."""
+
+    passed: bool
+    precision: str
+    atol: float
+    rtol: float
+    max_abs: float
+    max_rel: float
+    min_cosine: float
+    top1_agreement: float
+    samples: int
+    ties: int
+    cases: tuple[CaseResult, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form, for the manifest."""
+        return {**asdict(self), "tolerance": {"atol": self.atol, "rtol": self.rtol}}
+
+    def failure(self) -> str | None:
+        """What failed first, in words; None when nothing did."""
+        bad = next((case for case in self.cases if not case.passed), None)
+        if bad is not None:
+            return (
+                f"case {bad.name} (batch {bad.batch}, {bad.image_size[0]}x{bad.image_size[1]}), output"
+                f" {bad.worst_output}: max abs {bad.max_abs:.3g}, max rel {bad.max_rel:.3g}, cosine"
+                f" {bad.cosine:.6f}; allowed atol {self.atol:g} + rtol {self.rtol:g}"
+            )
+        if not self.passed:
+            return f"{self.ties} of {self.samples} samples were ties, {MAX_TIES[self.precision]:.0%} allowed"
+        return None
+
+
+def cases(
+    channels: int,
+    image_sizes: Iterable[tuple[int, int]],
+    batch_sizes: Iterable[int],
+    seeds: Iterable[int],
+) -> list[Case]:
+    """Random inputs over every batch size, image size and seed, then the hard ones."""
+    sizes, batches = list(image_sizes), list(batch_sizes)
+    found = []
+    for height, width in sizes:
+        for batch in batches:
+            for seed in seeds:
+                shape = (batch, channels, height, width)
+                noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+                found.append(Case(f"normal, seed {seed}", noise))
+    hard = (min(batches), channels, *sizes[0])
+    checker = np.indices(hard).sum(0) % 2
+    rng = np.random.default_rng(0)
+    return [
+        *found,
+        Case("zeros", np.zeros(hard, np.float32)),
+        Case("constant", np.full(hard, 0.5, np.float32)),
+        Case("extremes", np.where(checker, 8.0, -8.0).astype(np.float32)),
+        Case("large noise", (rng.standard_normal(hard) * 8).astype(np.float32)),
+    ]
+
+
+def compare(
+    reference: Callable[[np.ndarray], tuple[Outputs, np.ndarray | None]],
+    artifact: Callable[[np.ndarray], Outputs],
+    inputs: Iterable[Case],
+    precision: str,
+    atol: float | None = None,
+    rtol: float | None = None,
+    progress: Callable[[str], None] = lambda name: None,
+) -> Parity:
+    """Run both on every case.
+
+    Args:
+        reference: pixels -> outputs by name, and each sample's selection margin [B] or None.
+        artifact: pixels -> outputs by name.
+        inputs: the cases.
+        precision: which tolerance applies.
+        atol, rtol: in place of the precision's own.
+        progress: told the name of each case.
+    """
+    own = TOLERANCES[precision]
+    atol, rtol = own[0] if atol is None else atol, own[1] if rtol is None else rtol
+    results = []
+    for case in inputs:
+        progress(case.name)
+        expected, margin = reference(case.pixels)
+        actual = artifact(case.pixels)
+        results.append(_result(case, expected, actual, margin, (atol, rtol), precision))
+    samples, ties = sum(r.batch for r in results), sum(r.ties for r in results)
+    return Parity(
+        passed=all(r.passed for r in results) and ties <= MAX_TIES[precision] * samples,
+        precision=precision,
+        atol=atol,
+        rtol=rtol,
+        max_abs=max(r.max_abs for r in results),
+        max_rel=max(r.max_rel for r in results),
+        min_cosine=min(r.cosine for r in results),
+        top1_agreement=sum(r.top1_agreement * r.batch for r in results) / samples,
+        samples=samples,
+        ties=ties,
+        cases=tuple(results),
+    )
+
+
+def _result(
+    case: Case,
+    expected: Outputs,
+    actual: Outputs,
+    margin: np.ndarray | None,
+    tolerance: tuple[float, float],
+    precision: str,
+) -> CaseResult:
+    batch = len(case.pixels)
+    tied = np.zeros(batch, bool) if margin is None else margin < TIE_MARGIN[precision]
+    differing = {name: _differs(expected[name], actual[name], tolerance) for name in expected}
+    excused = tied & np.any(list(differing.values()), axis=0)
+    judged = ~excused
+    worst = max(differing, key=lambda name: (differing[name] & judged).sum())
+    absolute, relative, cosine = 0.0, 0.0, 1.0
+    for name, value in expected.items():
+        a, r, c = _distances(value[judged], actual[name][judged])
+        absolute, relative, cosine = max(absolute, a), max(relative, r), min(cosine, c)
+    first = next(iter(expected))
+    return CaseResult(
+        name=case.name,
+        batch=batch,
+        image_size=(case.pixels.shape[2], case.pixels.shape[3]),
+        max_abs=absolute,
+        max_rel=relative,
+        cosine=cosine,
+        top1_agreement=_agreement(expected[first], actual[first]),
+        ties=int(excused.sum()),
+        passed=not any((found & judged).any() for found in differing.values()),
+        worst_output=worst,
+    )
+
+
+def _differs(
+    expected: np.ndarray, actual: np.ndarray, tolerance: tuple[float, float]
+) -> np.ndarray:
+    """[B] whether a sample leaves the tolerance. A shape or NaN that differs leaves it."""
+    if expected.shape != actual.shape:
+        return np.ones(len(expected), bool)
+    close = np.isclose(actual, expected, atol=tolerance[0], rtol=tolerance[1])
+    return ~close.reshape(len(expected), -1).all(axis=1)
+
+
+def _distances(expected: np.ndarray, actual: np.ndarray) -> tuple[float, float, float]:
+    if expected.shape != actual.shape:
+        return float("inf"), float("inf"), -1.0
+    if not expected.size:
+        return 0.0, 0.0, 1.0
+    wanted, got = expected.astype(np.float64), actual.astype(np.float64)
+    gap = np.abs(got - wanted)
+    norms = np.linalg.norm(wanted) * np.linalg.norm(got)
+    cosine = float((wanted * got).sum() / norms) if norms else float(np.array_equal(wanted, got))
+    # Relative to the sample's largest value: near a zero crossing an element's own size means nothing.
+    scale = np.abs(wanted).reshape(len(wanted), -1).max(axis=1) + 1e-12
+    relative = gap.reshape(len(gap), -1).max(axis=1) / scale
+    return float(gap.max()), float(relative.max()), cosine
+
+
+def _agreement(expected: np.ndarray, actual: np.ndarray) -> float:
+    if expected.shape != actual.shape:
+        return 0.0
+    flat = expected.reshape(len(expected), -1), actual.reshape(len(actual), -1)
+    return float((flat[0].argmax(1) == flat[1].argmax(1)).mean())
+
+
+def signal_to_noise_db(expected: np.ndarray, actual: np.ndarray) -> float:
+    """10 log10 of the power of `expected` over the power of the difference, in dB."""
+    wanted = expected.astype(np.float64)
+    noise = np.square(actual.astype(np.float64) - wanted).sum()
+    return float(10 * np.log10(np.square(wanted).sum() / noise)) if noise else float("inf")

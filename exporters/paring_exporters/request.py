@@ -1,0 +1,48 @@
+"""What an export is asked for, and what it hands back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from paring_runtimes import TensorSpec
+
+DEFAULT_OPSET = 20  # the first with Gelu; LayerNormalization came with 17
+MAX_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Request:
+    """How to export a model with one image input [B, C, H, W].
+
+    Attributes:
+        example: an input; its batch size must be at least 2 when the batch is dynamic.
+        input_name, output_names: names in the artifact.
+        opset: ONNX opset of the default domain.
+        precision: "fp32" or "fp16" (fp32 inputs and outputs either way).
+        dynamic: which of "batch" and "image_size" stay open.
+        size_step: the image size is a multiple of this (the patch size), when it is dynamic.
+        optimizer: "auto", "none", "onnxslim" or "onnxscript".
+    """
+
+    example: torch.Tensor
+    input_name: str = "pixel_values"
+    output_names: tuple[str, ...] = ("logits",)
+    opset: int = DEFAULT_OPSET
+    precision: str = "fp32"
+    dynamic: tuple[str, ...] = ("batch",)
+    size_step: int = 1
+    optimizer: str = "auto"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that has been written. `program` is the exporter's own object, for finding differences."""
+
+    entry: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+    program: Any = None

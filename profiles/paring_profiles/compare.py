@@ -1,0 +1,172 @@
+"""Profiles recorded earlier, side by side.
+
+Candidates of one profile were timed in turns, so their ratio stands as recorded. Candidates of two
+profiles were timed apart: their ratio is made only when machine, settings and tools agree, and is
+marked as not interleaved, for what changed on the machine between the two is in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from paring_runtimes.errors import InputError
+
+from paring_profiles.result import Candidate, Latency, Profile
+from paring_profiles.statistics import unpaired_ratio, verdict
+from paring_profiles.store import read
+
+# Of the settings, those that change what a call costs; how long was measured does not.
+_SETTINGS = ("threads", "seed", "dims")
+_IGNORED_MACHINE = ("load_1m",)
+_ENGINES = ("onnxruntime", "onnxruntime-gpu")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One candidate at one batch size, as one profile recorded it. `label` is unique."""
+
+    label: str
+    profile: str
+    created: str
+    candidate: Candidate
+    latency: Latency
+    noise: list[str]
+
+
+@dataclass(frozen=True)
+class RecordedComparison:
+    """A recorded candidate against the baseline at one batch size.
+
+    Attributes:
+        interleaved: timed in turns in one process. If not, the interval is that of two series
+            measured apart.
+        refused: why there is no ratio: the fields that differ. None when there is one.
+    """
+
+    baseline: str
+    candidate: str
+    batch_size: int
+    interleaved: bool
+    latency_ratio: float | None
+    latency_ratio_ci95: tuple[float, float] | None
+    mac_ratio: float | None
+    realised: float | None
+    verdict: str
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """What `compare` found. The first row's candidate is the baseline."""
+
+    rows: list[Recorded]
+    comparisons: list[RecordedComparison]
+
+
+def compare(profiles: Sequence[Profile | str | Path]) -> SideBySide:
+    """Put recorded profiles side by side; the first candidate of the first one is the baseline.
+
+    Raises:
+        ArtifactError: a file is no profile.
+        InputError: no profile was given.
+    """
+    if not profiles:
+        raise InputError("compare: expected at least one profile, given none")
+    opened = [p if isinstance(p, Profile) else read(p) for p in profiles]
+    names = _profile_names(profiles)
+    groups = [_rows(p, name) for p, name in zip(opened, names, strict=True)]
+    reference = groups[0]
+    baseline = opened[0].candidates[0].name
+    comparisons = []
+    for profile, rows in zip(opened, groups, strict=True):
+        for row in rows:
+            base = _at(reference, baseline, row.latency.batch_size)
+            if base is not None and row is not base:
+                comparisons.append(_against(opened[0], base, profile, row))
+    return SideBySide([row for rows in groups for row in rows], comparisons)
+
+
+def differences(one: Profile, other: Profile) -> list[str]:
+    """Return the fields in which two profiles differ so that their latencies do not compare."""
+    fields: list[tuple[str, object, object]] = []
+    for name, value in dataclasses.asdict(one.machine).items():
+        if name not in _IGNORED_MACHINE:
+            fields.append((f"machine.{name}", value, getattr(other.machine, name)))
+    for name in _SETTINGS:
+        values = (getattr(p.settings, name) for p in (one, other))
+        fields.append((f"settings.{name}", *values))
+    for name in _ENGINES:
+        fields.append((f"tools.{name}", one.tools.get(name), other.tools.get(name)))
+    return [f"{name} ({a!r} and {b!r})" for name, a, b in fields if a != b]
+
+
+def _profile_names(profiles: Sequence[Profile | str | Path]) -> list[str]:
+    """Return one name a profile: its file's stem, or its number; made unique."""
+    names: list[str] = []
+    for number, profile in enumerate(profiles, 1):
+        name = f"profile {number}" if isinstance(profile, Profile) else Path(profile).stem
+        names.append(name if name not in names else f"{name} ({number})")
+    return names
+
+
+def _rows(profile: Profile, name: str) -> list[Recorded]:
+    return [
+        Recorded(f"{candidate.name} in {name}", name, profile.created, candidate, at, profile.noise)
+        for candidate in profile.candidates
+        for at in candidate.latency
+    ]
+
+
+def _at(rows: Sequence[Recorded], candidate: str, batch_size: int) -> Recorded | None:
+    fitting = (
+        r for r in rows if r.candidate.name == candidate and r.latency.batch_size == batch_size
+    )
+    return next(fitting, None)
+
+
+def _against(
+    reference: Profile, base: Recorded, profile: Profile, row: Recorded
+) -> RecordedComparison:
+    batch = row.latency.batch_size
+    mac_ratio = ratio_of_macs(base.candidate, row.candidate, batch)
+    interleaved, refused = profile is reference, None
+    ratio: float | None = None
+    ci: tuple[float, float] | None = None
+    said = "no ratio"
+    if interleaved:
+        found = next(
+            c
+            for c in profile.comparisons
+            if c.candidate == row.candidate.name and c.batch_size == batch
+        )
+        ratio, ci, said = found.latency_ratio, found.latency_ratio_ci95, found.verdict
+    elif differ := differences(reference, profile):
+        refused = "they differ in " + ", ".join(differ)
+    else:
+        ours, theirs = (np.asarray(r.latency.samples_ms) for r in (row, base))
+        ratio, ci = unpaired_ratio(theirs, ours, reference.settings.seed)
+        said = verdict(ci, min(len(ours), len(theirs)))
+    return RecordedComparison(
+        baseline=base.label,
+        candidate=row.label,
+        batch_size=batch,
+        interleaved=interleaved,
+        latency_ratio=ratio,
+        latency_ratio_ci95=ci,
+        mac_ratio=mac_ratio,
+        realised=ratio / mac_ratio if ratio is not None and mac_ratio else None,
+        verdict=said,
+        refused=refused,
+    )
+
+
+def ratio_of_macs(baseline: Candidate, candidate: Candidate, batch_size: int) -> float | None:
+    """Return baseline MACs / candidate MACs; None when a count is missing or holds unknowns."""
+    ours, theirs = (c.macs.get(str(batch_size)) for c in (candidate, baseline))
+    if not ours or not theirs or baseline.macs_unknown or candidate.macs_unknown:
+        return None
+    return theirs / ours

@@ -1,0 +1,293 @@
+"""`profile`: measure candidates against a baseline on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import paring_runtimes
+from paring_runtimes.errors import InputError
+
+from paring_profiles import inputs, latency, machine, macs, memory, noise, onnx_graph, operators
+from paring_profiles.compare import ratio_of_macs
+from paring_profiles.result import (
+    Candidate,
+    Comparison,
+    Latency,
+    OperatorTime,
+    Profile,
+    Settings,
+)
+from paring_profiles.statistics import paired_ratio, verdict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass
+class _Subject:
+    """One artifact on its way to a `Candidate`."""
+
+    name: str
+    path: Path
+    session: paring_runtimes.Session
+    feeds: dict[int, dict[str, NDArray[Any]]] = field(default_factory=dict)  # by batch size
+    counts: dict[int, macs.MacCount] = field(default_factory=dict)
+    memory: memory.MemoryUse | None = None
+    latency: list[Latency] = field(default_factory=list)
+    operators: dict[str, list[OperatorTime]] = field(default_factory=dict)
+    rounds_ms: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether there is an ONNX graph to look into."""
+        return self.session.manifest is None or self.session.manifest.format == "onnx"
+
+    @property
+    def model_file(self) -> Path:
+        """The file that the engine opens."""
+        manifest = self.session.manifest
+        return self.path if manifest is None else self.path / manifest.entry
+
+
+def profile(
+    paths: Sequence[str | Path],
+    settings: Settings = Settings(),  # noqa: B008  frozen
+    names: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Profile:
+    """Measure artifacts (or bare ONNX files) against the first of them.
+
+    All sessions are open in this process, with the same threads. At each batch size they are warmed
+    up and then timed in turns, in random order. Before, MACs are counted and memory is measured (at
+    the largest batch size, in processes of their own); after, operators are timed.
+
+    Args:
+        paths: the baseline, then the candidates.
+        settings: how to measure.
+        names: one a path; by default from the file names.
+        progress: called with what is being done and how much of all is done, 0 to 1.
+
+    Raises:
+        InputError: nothing to measure, names that clash, a batch size that a model does not take.
+        ArtifactError, EngineError, MissingExtraError: see `paring_runtimes.load`.
+    """
+    _check(paths, settings, names)
+    say = progress or (lambda _what, _share: None)
+    here = machine.describe()
+    cores = machine.usable_cores()
+    sentences = noise.in_surroundings(settings.threads, cores, here.load_1m, here.cores_logical)
+    with ExitStack() as stack:
+        subjects = _open(stack, paths, names, settings)
+        for subject in subjects:
+            say(f"counting multiply-accumulates of {subject.name}", 0.0)
+            _prepare(subject, settings)
+        for subject in subjects:
+            say(f"measuring memory of {subject.name}", 0.05)
+            subject.memory = memory.measure(
+                subject.path, max(settings.batch_sizes), settings.threads, settings.dims
+            )
+        for number, batch_size in enumerate(settings.batch_sizes):
+            share = 1 / len(settings.batch_sizes)
+            tell = partial(_tell, say, batch_size, number * share, share)
+            sentences += _time(subjects, batch_size, settings, here.cores_logical, tell)
+        for subject in subjects:
+            say(f"timing operators of {subject.name}", 0.9)
+            _time_operators(subject, settings)
+    candidates = [_candidate(subject) for subject in subjects]
+    comparisons = _comparisons(subjects, candidates, settings)
+    say("done", 1.0)
+    return Profile(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        machine=here,
+        settings=settings,
+        tools=machine.tool_versions(),
+        candidates=candidates,
+        comparisons=comparisons,
+        noise=sentences,
+    )
+
+
+def _check(paths: Sequence[str | Path], settings: Settings, names: Sequence[str] | None) -> None:
+    if isinstance(paths, str | Path) or not paths:
+        raise InputError(f"profile: expected a list of at least one path, given {paths!r}")
+    if names is not None and len(names) != len(paths):
+        raise InputError(f"profile: {len(paths)} paths and {len(names)} names; give one a path")
+    if names is not None and len(set(names)) < len(names):
+        raise InputError(f"profile: names must differ, given {', '.join(names)}")
+    sizes = settings.batch_sizes
+    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
+        raise InputError(
+            f"batch_sizes: expected different whole numbers of at least 1, given {list(sizes)}"
+        )
+
+
+def _default_names(paths: Sequence[str | Path]) -> list[str]:
+    """Return the files' stems and the folders' names; a number tells equal ones apart."""
+    names: list[str] = []
+    for number, path in enumerate(map(Path, paths), 1):
+        where = path.resolve()
+        name = where.stem if where.suffix == ".onnx" else where.name
+        names.append(name if name not in names else f"{name}-{number}")
+    return names
+
+
+def _open(
+    stack: ExitStack,
+    paths: Sequence[str | Path],
+    names: Sequence[str] | None,
+    settings: Settings,
+) -> list[_Subject]:
+    return [
+        _Subject(
+            name,
+            Path(path),
+            stack.enter_context(paring_runtimes.load(path, threads=settings.threads)),
+        )
+        for name, path in zip(names or _default_names(paths), paths, strict=True)
+    ]
+
+
+def _prepare(subject: _Subject, settings: Settings) -> None:
+    """Make the inputs and count the multiply-accumulates, for every batch size."""
+    specs = subject.session.inputs
+    for batch_size in settings.batch_sizes:
+        shapes = inputs.concrete_shapes(specs, batch_size, settings.dims, subject.path)
+        subject.feeds[batch_size] = inputs.make(specs, shapes, settings.seed)
+        if subject.is_onnx:
+            subject.counts[batch_size] = macs.count(subject.model_file, shapes)
+
+
+def _tell(say: Progress, batch_size: int, begin: float, share: float, done: float) -> None:
+    say(f"timing at batch size {batch_size}", 0.1 + 0.8 * (begin + share * min(done, 1.0)))
+
+
+def _time(
+    subjects: Sequence[_Subject],
+    batch_size: int,
+    settings: Settings,
+    cores: int,
+    tell: Callable[[float], None],
+) -> list[str]:
+    """Time every subject at one batch size; return what was noisy."""
+    calls = [partial(s.session.run, s.feeds[batch_size]) for s in subjects]
+    tell(0.0)
+    warmups = [latency.warm_up(call, settings.max_seconds / 4) for call in calls]
+    settle_s = max(w.linger_s for w in warmups) if len(warmups) > 1 else 0.0
+    with noise.Watch() as watch:
+        turns = latency.interleave(calls, settings, settle_s, tell)
+    sentences = []
+    for subject, warmup, turn in zip(subjects, warmups, turns, strict=True):
+        title = f"{subject.name}, batch size {batch_size}"
+        if not warmup.settled:
+            sentences.append(f"{title}: {warmup.runs} warm-up runs did not settle.")
+        samples, method = np.asarray(turn.samples_ms), _method(subject, settings, settle_s)
+        subject.rounds_ms[batch_size] = np.asarray(turn.rounds_ms)
+        subject.latency.append(
+            latency.summarise(
+                samples,
+                batch_size,
+                warmup.runs,
+                settings.seed,
+                _method(subject, settings, settle_s),
+            )
+        )
+        sentences += noise.in_series(np.asarray(turn.rounds_ms), title)
+    return sentences + [
+        f"Batch size {batch_size}: {s[0].lower()}{s[1:]}"
+        for s in watch.sentences(settings.threads, cores)
+    ]
+
+
+def _method(subject: _Subject, settings: Settings, settle_s: float) -> str:
+    session = subject.session
+    settling = f" ({settle_s * 1e3:.0f} ms each, after as long untimed)" if settle_s else ""
+    return (
+        f"{session.engine}, {'+'.join(session.providers)}, {settings.threads} threads, "
+        f"perf_counter_ns around run, candidates in turns in random order{settling}"
+    )
+
+
+def _time_operators(subject: _Subject, settings: Settings) -> None:
+    if subject.is_onnx:
+        for batch_size in settings.batch_sizes:
+            subject.operators[str(batch_size)] = operators.measure(
+                subject.path, subject.feeds[batch_size], settings.threads
+            )
+
+
+def _size_bytes(subject: _Subject) -> int:
+    """Return the size of the model: the artifact's files, or a bare file and its weights."""
+    manifest = subject.session.manifest
+    if manifest is not None:
+        return sum((subject.path / name).stat().st_size for name in manifest.files)
+    beside = onnx_graph.external_files(onnx_graph.open_graph(subject.path))
+    return sum(
+        file.stat().st_size for file in [subject.path, *(subject.path.parent / b for b in beside)]
+    )
+
+
+def _candidate(subject: _Subject) -> Candidate:
+    manifest = subject.session.manifest
+    graph: Mapping[str, Any] = manifest.graph if manifest else {}
+    counts = subject.counts
+    counted = next(iter(counts.values())).parameters if counts else None
+    return Candidate(
+        name=subject.name,
+        path=str(subject.path),
+        format=manifest.format if manifest else "onnx",
+        size_bytes=_size_bytes(subject),
+        parameters=graph.get("parameters", counted),
+        macs={str(batch): count.total for batch, count in counts.items()},
+        macs_unknown=sorted({name for count in counts.values() for name in count.unknown}),
+        tokens_per_layer=graph.get("tokens_per_layer"),
+        peak_memory_bytes=subject.memory.peak_bytes if subject.memory else None,
+        load_ms=subject.memory.load_ms if subject.memory else None,
+        latency=subject.latency,
+        operators=subject.operators,
+        source=manifest.source.get("spec") if manifest else None,
+        transforms=manifest.transforms if manifest else [],
+        recipe=manifest.recipe if manifest else {},
+        parity=manifest.parity if manifest else None,
+        quality=manifest.quality if manifest else None,
+    )
+
+
+def _comparisons(
+    subjects: Sequence[_Subject], candidates: Sequence[Candidate], settings: Settings
+) -> list[Comparison]:
+    return [
+        _compare_at(subjects, candidates, index, batch_size, settings.seed)
+        for batch_size in settings.batch_sizes
+        for index in range(1, len(subjects))
+    ]
+
+
+def _compare_at(
+    subjects: Sequence[_Subject],
+    candidates: Sequence[Candidate],
+    index: int,
+    batch_size: int,
+    seed: int,
+) -> Comparison:
+    baseline, candidate = (subjects[i].rounds_ms[batch_size] for i in (0, index))
+    ratio, ci = paired_ratio(baseline, candidate, seed)
+    mac_ratio = ratio_of_macs(candidates[0], candidates[index], batch_size)
+    return Comparison(
+        baseline=candidates[0].name,
+        candidate=candidates[index].name,
+        batch_size=batch_size,
+        latency_ratio=ratio,
+        latency_ratio_ci95=ci,
+        mac_ratio=mac_ratio,
+        realised=ratio / mac_ratio if mac_ratio else None,
+        verdict=verdict(ci, len(baseline)),
+    )

@@ -1,0 +1,138 @@
+"""Peak memory and load time of one artifact, each in a fresh process of its own.
+
+`python -m paring_profiles.memory` is that process: it prints one line of JSON. What counts is the
+resident memory beyond what Python, numpy and the engine's library take before the artifact is
+opened; file pages that the engine maps count once they are touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from paring_runtimes.errors import EngineError
+
+_RUNS = 3
+_TIMEOUT_SECONDS = 600
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """What one process needed.
+
+    Attributes:
+        peak_bytes: peak resident growth over load and a few runs.
+        load_ms: time to open the artifact, its integrity check included.
+    """
+
+    peak_bytes: int
+    load_ms: float
+
+
+def measure(
+    path: str | Path,
+    batch_size: int,
+    threads: int,
+    dims: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> MemoryUse:
+    """Open and run an artifact in a process of its own.
+
+    Raises:
+        EngineError: that process failed; the message ends with what it said.
+    """
+    request = {
+        "path": str(Path(path).resolve()),
+        "batch_size": batch_size,
+        "threads": threads,
+        "dims": dict(dims or {}),
+        "seed": seed,
+    }
+    command = [sys.executable, "-m", "paring_profiles.memory", json.dumps(request)]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=True,
+            env=_environment(),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(
+            f"{path}: measuring its memory took over {error.timeout:.0f} s"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or [f"exit status {error.returncode}"])[-1]
+        raise EngineError(f"{path}: the process that measures its memory failed: {last}") from error
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return MemoryUse(peak_bytes=int(answer["peak_bytes"]), load_ms=float(answer["load_ms"]))
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's environment, in which the child finds the same packages."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def _resident_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def _forget_peak() -> None:
+    """Make Linux count the peak from here: it begins with what imports took for a moment."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_bytes() -> int:
+    """Return the peak resident memory of this process.
+
+    Linux's `ru_maxrss` would not do: it is inherited from the process that started this one.
+    """
+    if _STATUS.exists():
+        line = next(x for x in _STATUS.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def measure_here(request: Mapping[str, Any]) -> MemoryUse:
+    """Measure in this process; only meaningful in a fresh one."""
+    import paring_runtimes
+
+    from paring_profiles import inputs
+
+    with suppress(ImportError):  # `load` says what is missing
+        importlib.import_module("onnxruntime")  # importing it is no part of loading an artifact
+    before = _resident_bytes()
+    _forget_peak()
+    begin = time.perf_counter_ns()
+    with paring_runtimes.load(request["path"], threads=request["threads"]) as session:
+        load_ms = (time.perf_counter_ns() - begin) / 1e6
+        shapes = inputs.concrete_shapes(
+            session.inputs, request["batch_size"], request["dims"], request["path"]
+        )
+        feeds = inputs.make(session.inputs, shapes, request["seed"])
+        for _ in range(_RUNS):
+            session.run(feeds)
+    return MemoryUse(max(0, _peak_bytes() - before), load_ms)
+
+
+if __name__ == "__main__":
+    use = measure_here(json.loads(sys.argv[1]))
+    print(json.dumps({"peak_bytes": use.peak_bytes, "load_ms": use.load_ms}))

@@ -1,0 +1,99 @@
+"""The report as one HTML file that loads nothing: styles, plots and images are inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from paring_runtimes.errors import MissingExtraError
+
+from paring_profiles.report import details, pictures, plots, tables
+from paring_profiles.report.headline import headline, others
+from paring_profiles.result import Candidate, Profile
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the page says of one candidate beside its figures."""
+
+    name: str
+    path: str
+    format: str
+    source: str | None
+    recipe: str
+    transforms: str
+    parity: str
+    parity_cases: tables.Table | None
+    strips: list[pictures.Strip]
+
+
+def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
+    """The page.
+
+    Raises:
+        MissingExtraError: jinja2, matplotlib or pillow is not installed.
+        ArtifactError: a candidate's `samples.npz` is damaged.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+
+        context = _context(profile, curve)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("writing a report", "report") from error
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_resource("template.html.j2")).render(context)
+
+
+def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
+    sizes = tables.batch_sizes(profile)
+    return {
+        "style": _resource("style.css"),
+        "profile": profile,
+        "headline": _unbroken(headline(profile)),
+        "others": [_unbroken(line) for line in others(profile)],
+        "curve": plots.curve(curve) if curve else None,
+        "curve_table": details.curve_table(curve) if curve else None,
+        "groups": tables.before_after(profile),
+        "latency_plots": _drawn(plots.latencies(profile, size) for size in sizes),
+        "realised": plots.realised(profile),
+        "tokens": plots.tokens(profile),
+        "token_table": details.token_table(profile),
+        "operator_plots": _drawn(plots.operators(profile, size) for size in sizes),
+        "described": [_described(c, f"sample-{i}") for i, c in enumerate(profile.candidates)],
+        "machine": details.machine_rows(profile.machine),
+        "settings": details.settings_rows(profile.settings),
+        "methods": details.methods(profile),
+        "method": details.METHOD,
+    }
+
+
+def _described(candidate: Candidate, prefix: str) -> Described:
+    parity = candidate.parity
+    return Described(
+        name=candidate.name,
+        path=candidate.path,
+        format=candidate.format,
+        source=candidate.source,
+        recipe=details.as_yaml(candidate.recipe) if candidate.recipe else "",
+        transforms=details.as_yaml(candidate.transforms) if candidate.transforms else "",
+        parity=details.parity_sentence(parity) if parity else "Not checked.",
+        parity_cases=details.parity_table(parity) if parity and parity.get("cases") else None,
+        strips=pictures.strips(Path(candidate.path), prefix),
+    )
+
+
+def _unbroken(sentence: str) -> str:
+    """Keeps a number and its percent sign on one line."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _drawn(found: Any) -> list[plots.Plot]:
+    return [plot for plot in found if plot is not None]
+
+
+def _resource(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,118 @@
+"""The report as Markdown: the same tables, without the pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from paring_profiles.report import details, tables
+from paring_profiles.report.headline import headline, others
+from paring_profiles.result import Candidate, Profile
+
+
+def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
+    """The whole report as GitHub-flavoured Markdown."""
+    parts = [f"# {_text(headline(profile))}", *_bullets(others(profile)), ""]
+    parts += _noise(profile)
+    if curve:
+        parts += ["## Accuracy against speed-up", "", *_table(details.curve_table(curve))]
+    parts += ["## Before and after", "", *_before_after(profile)]
+    token_table = details.token_table(profile)
+    if token_table.rows:
+        parts += ["## Tokens per layer", "", *_table(token_table)]
+    for size in tables.batch_sizes(profile):
+        operators = details.operator_table(profile, size)
+        if operators.rows:
+            parts += [f"## Time by operator at batch {size}, a call", "", *_table(operators)]
+    for candidate in profile.candidates:
+        parts += _described(candidate)
+    parts += _conditions(profile)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _noise(profile: Profile) -> list[str]:
+    if not profile.noise:
+        return []
+    return ["> **This measurement was noisy.**", ">", *_quoted(profile.noise), ""]
+
+
+def _quoted(lines: list[str]) -> list[str]:
+    return [f"> - {_text(line)}" for line in lines]
+
+
+def _bullets(lines: list[str]) -> list[str]:
+    return ["", *(f"- {_text(line)}" for line in lines)] if lines else []
+
+
+def _before_after(profile: Profile) -> list[str]:
+    names = [candidate.name for candidate in profile.candidates]
+    lines = []
+    for group in tables.before_after(profile):
+        header = (group.title, "Provenance", *names)
+        rows = tuple(
+            (row.label, row.provenance or tables.ABSENT, *(_cell(cell) for cell in row.cells))
+            for row in group.rows
+        )
+        lines += _table(tables.Table(header, rows))
+    return lines
+
+
+def _cell(cell: tables.Cell) -> str:
+    return f"{cell.text} ({cell.note})" if cell.note else cell.text
+
+
+def _described(candidate: Candidate) -> list[str]:
+    lines = [f"## {_text(candidate.name)}", ""]
+    lines += [f"- Artifact: {_code(candidate.path)}, {_text(candidate.format)}"]
+    lines += [f"- Source: {_code(candidate.source)}"] if candidate.source else []
+    parity = candidate.parity
+    lines += [f"- Parity: {_text(details.parity_sentence(parity) if parity else 'Not checked.')}"]
+    lines += [""]
+    if candidate.recipe:
+        lines += ["Recipe:", "", *_fence(details.as_yaml(candidate.recipe)), ""]
+    if candidate.transforms:
+        lines += ["Transforms:", "", *_fence(details.as_yaml(candidate.transforms)), ""]
+    if parity and parity.get("cases"):
+        lines += _table(details.parity_table(parity))
+    return lines
+
+
+def _conditions(profile: Profile) -> list[str]:
+    lines = ["## Conditions", "", details.METHOD, "", *_bullets(details.methods(profile)), ""]
+    lines += _table(tables.Table(("Machine", ""), tuple(details.machine_rows(profile.machine))))
+    lines += _table(tables.Table(("Setting", ""), tuple(details.settings_rows(profile.settings))))
+    versions = tuple(sorted(profile.tools.items()))
+    lines += _table(tables.Table(("Tool", "Version"), versions))
+    return [*lines, f"Measured {_text(profile.created)}."]
+
+
+def _table(table: tables.Table) -> list[str]:
+    rule = "| " + " | ".join("---" for _ in table.header) + " |"
+    return [_line(table.header), rule, *(_line(row) for row in table.rows), ""]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(_text(cell) for cell in cells) + " |"
+
+
+def _text(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    one_line = " ".join(text.split())
+    return re.sub(r"([\\`*\[\]<>|#&])", r"\\\1", one_line)
+
+
+def _code(text: str) -> str:
+    """A code span; its fence is longer than any run of backticks inside."""
+    ticks = "`" * (_longest_run(text) + 1)
+    pad = " " if "`" in text else ""
+    return f"{ticks}{pad}{' '.join(text.split())}{pad}{ticks}"
+
+
+def _fence(text: str) -> list[str]:
+    ticks = "`" * max(3, _longest_run(text) + 1)
+    return [f"{ticks}yaml", text, ticks]
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)

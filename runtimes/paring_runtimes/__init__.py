@@ -1,0 +1,40 @@
+"""paring_runtimes: open an artifact and run it. Needs numpy and one engine, never PyTorch.
+
+::
+
+    import numpy as np
+    import paring_runtimes
+
+    with paring_runtimes.load("vit-small/", threads=2) as session:
+        logits = session.run({"pixels": np.zeros((1, 3, 224, 224), np.float32)})["logits"]
+"""
+
+from __future__ import annotations
+
+from paring_runtimes.artifact import read_manifest
+from paring_runtimes.errors import (
+    ArtifactError,
+    EngineError,
+    InputError,
+    IntegrityError,
+    MissingExtraError,
+    ParingError,
+)
+from paring_runtimes.load import load
+from paring_runtimes.manifest import Manifest, TensorSpec
+from paring_runtimes.session import BoundRun, Session
+
+__all__ = [
+    "ArtifactError",
+    "BoundRun",
+    "EngineError",
+    "InputError",
+    "IntegrityError",
+    "Manifest",
+    "MissingExtraError",
+    "ParingError",
+    "Session",
+    "TensorSpec",
+    "load",
+    "read_manifest",
+]

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+from paring_profiles import latency
+from paring_profiles.result import Settings
+
+
+def _quick(**changes) -> Settings:
+    return Settings(**{"min_runs": 30, "min_seconds": 0.0, "max_seconds": 20.0, **changes})
+
+
+def _burn(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def test_every_candidate_has_one_turn_a_round_in_changing_order():
+    log: list[str] = []
+    calls = [lambda n=n: log.append(n) for n in "abc"]
+    turns = latency.interleave(calls, _quick())
+    assert [len(t.samples_ms) for t in turns] == [30, 30, 30]
+    rounds = ["".join(log[i : i + 3]) for i in range(0, 90, 3)]
+    assert {"".join(sorted(r)) for r in rounds} == {"abc"}
+    assert len(set(rounds)) == 6  # all orders occur
+    log.clear()
+    latency.interleave(calls, _quick())
+    assert rounds == ["".join(log[i : i + 3]) for i in range(0, 90, 3)]  # seeded
+    log.clear()
+    latency.interleave(calls, _quick(seed=1))
+    assert rounds != ["".join(log[i : i + 3]) for i in range(0, 90, 3)]
+
+
+def test_a_turn_is_timed_by_the_clock():
+    turns = latency.interleave([lambda: time.sleep(0.004), lambda: time.sleep(0.001)], _quick(min_runs=15))
+    slow, fast = (min(t.samples_ms) for t in turns)
+    assert 4.0 <= slow < 6.0
+    assert 1.0 <= fast < 3.0
+
+
+def test_runs_until_min_seconds_are_timed():
+    turns = latency.interleave([lambda: time.sleep(0.002)], _quick(min_runs=1, min_seconds=0.2))
+    assert sum(turns[0].samples_ms[:-1]) / 1e3 < 0.2 <= sum(turns[0].samples_ms) / 1e3
+
+
+def test_max_seconds_ends_it_after_at_least_one_round():
+    begin = time.perf_counter()
+    turns = latency.interleave([lambda: time.sleep(0.01)], _quick(min_runs=10_000, max_seconds=0.1))
+    assert time.perf_counter() - begin < 2
+    assert 1 <= len(turns[0].samples_ms) <= 11
+    assert len(latency.interleave([lambda: None], _quick(max_seconds=1e-9))[0].samples_ms) == 1
+
+
+def test_settling_leaves_a_pause_and_pairs_medians():
+    stamps: list[tuple[str, float]] = []
+    calls = [lambda n=n: (time.sleep(0.001), stamps.append((n, time.perf_counter()))) for n in "ab"]
+    turns = latency.interleave(calls, _quick(min_runs=20), settle_s=0.02)
+    assert len(turns[0].rounds_ms) == len(turns[1].rounds_ms) < len(turns[0].samples_ms)
+    assert len(stamps) > 1.5 * sum(len(t.samples_ms) for t in turns)  # as many again untimed
+    median = np.median(turns[0].samples_ms)
+    assert np.median(turns[0].rounds_ms) == pytest.approx(median, rel=0.2)
+
+
+def test_the_garbage_collector_is_off_while_timing_and_on_again_after():
+    seen: list[bool] = []
+    assert gc.isenabled()
+    latency.interleave([lambda: seen.append(gc.isenabled())], _quick())
+    assert not any(seen)
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        latency.interleave([lambda: 1 / 0], _quick())
+    assert gc.isenabled()
+
+
+def test_warm_up_waits_for_the_times_to_settle():
+    pauses = itertools.chain([0.02, 0.016, 0.012, 0.008, 0.006, 0.005], itertools.repeat(0.004))
+    done = latency.warm_up(lambda: time.sleep(next(pauses)))
+    assert done.settled
+    assert done.runs >= 11  # no window of five before holds the slow ones any more
+
+
+def test_warm_up_that_never_settles_ends_and_says_so():
+    pause = itertools.count(1)
+    done = latency.warm_up(lambda: time.sleep(next(pause) * 0.001), max_seconds=0.2)
+    assert not done.settled
+    assert done.runs < 30
+
+
+def test_threads_that_stay_busy_after_a_call_are_noticed():
+    def call() -> None:
+        threading.Thread(target=_burn, args=(0.1,)).start()
+
+    assert 0.05 < latency.linger(call) < 0.4
+    time.sleep(0.1)
+    assert latency.linger(lambda: None) < 0.02
+
+
+def test_progress_comes_between_rounds():
+    told: list[float] = []
+    latency.interleave([lambda: time.sleep(0.05)], _quick(min_runs=24, max_seconds=5), progress=told.append)
+    assert 1 <= len(told) <= 3
+    assert told == sorted(told)
+    assert all(0 < share <= 1 for share in told)
+
+
+def test_summary_of_known_samples():
+    samples = np.arange(1.0, 101.0)  # 1 to 100 ms
+    found = latency.summarise(samples, batch_size=4, warmup_runs=12, seed=0, method="a clock")
+    assert (found.p50_ms, found.mean_ms, found.min_ms) == (50.5, 50.5, 1.0)
+    assert found.p90_ms == pytest.approx(90.1)
+    assert found.p99_ms is None
+    assert found.refused == {"p99_ms": "100 runs, 662 needed"}
+    assert found.std_ms == pytest.approx(np.sqrt(100 * 101 / 12))
+    assert found.throughput_per_s == pytest.approx(4 / 0.0505)
+    assert found.p50_ci95_ms[0] < 50.5 < found.p50_ci95_ms[1]
+    assert found.provenance == "measured"
+    assert "block bootstrap" in found.method

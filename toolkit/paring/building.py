@@ -1,0 +1,218 @@
+"""One model becomes the files of one artifact: export, verify, answer, describe."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import paring_runtimes
+import torch
+from paring_exporters import exporters, parity
+from paring_exporters.onnx_graph.difference import locate
+from paring_exporters.request import DEFAULT_OPSET, Exported, Request
+from paring_runtimes import Manifest, Session
+from paring_runtimes.errors import ParityError
+from torch import nn
+
+from .data import ImageData, Preprocess
+from .quality import correct
+from .recipe import Recipe, dump_recipe
+from .transforms.token_map import WithTokenMap, tokens_per_layer, trace
+from .versions import tool_versions
+
+if TYPE_CHECKING:
+    from .sources import LoadedModel
+
+PICTURED = 6  # sample images kept in the artifact, for the report
+
+
+@dataclass(frozen=True)
+class Job:
+    """One conversion under way: what every step needs to know."""
+
+    recipe: Recipe
+    source: LoadedModel
+    model: nn.Module
+    digest: str
+    data: ImageData | None
+    preprocess: Preprocess
+    progress: Callable[[str], None]
+
+    @property
+    def data_name(self) -> str:
+        """What the quality gate's images are called."""
+        return "" if self.recipe.data is None else self.recipe.data.source
+
+    def notes(self) -> tuple[str, ...]:
+        """What the user should read about the source."""
+        if self.source.random_weights:
+            return (
+                f"{self.source.spec} has random weights: its speed is real, its answers are not",
+            )
+        return ()
+
+
+@dataclass(frozen=True)
+class Built:
+    """An artifact's files, its manifest still without digests, and which answers were right ([N], empty without data)."""
+
+    manifest: Manifest
+    answers: np.ndarray
+
+
+def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
+    """Write one artifact's files into `folder`. `role` is "baseline", "transformed" or "model".
+
+    Raises:
+        ExportError: the model cannot be exported.
+        ParityError: the artifact differs from the model; the message names the first node that does.
+    """
+    job.progress(f"exporting the {role}")
+    exported = _export(job, model, folder, with_map=role == "transformed")
+    with paring_runtimes.load(exported.entry) as session:
+        found = _verify(job, model, session, exported, role)
+        answers = np.zeros(0, bool)
+        if job.data is not None:
+            count = len(job.data.images)
+            job.progress(f"answering {count} images with the {role}")
+            answers = correct(session, job.data, job.preprocess)
+    _keep_sources(job, folder)
+    if role == "transformed" and job.data is not None:
+        _keep_samples(job, model, folder)
+    example = job.source.example(1, None, torch.Generator().manual_seed(0))
+    pixels = example[job.source.input_name]
+    graph = {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "tokens_per_layer": tokens_per_layer(model, pixels),
+        "random_weights": job.source.random_weights,
+    }
+    steps = job.recipe.transforms if role == "transformed" else ()
+    manifest = Manifest(
+        format=exporters()[job.recipe.export.format].NAME,
+        entry=exported.entry.name,
+        inputs=exported.inputs,
+        outputs=exported.outputs,
+        files={},
+        source={
+            "spec": job.source.spec,
+            "digest": job.digest,
+            "weights": job.recipe.weights,
+            "preprocess": asdict(job.preprocess),
+        },
+        recipe=dump_recipe(job.recipe),
+        transforms=[{"name": step.name, "config": asdict(step.config)} for step in steps],
+        graph=graph,
+        export=exported.facts,
+        parity=found.as_dict(),
+        tools=tool_versions(),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+    return Built(manifest, answers)
+
+
+def _export(job: Job, model: nn.Module, folder: Path, with_map: bool) -> Exported:
+    wanted, source = job.recipe.export, job.source
+    names = tuple(source.output_names)
+    if with_map and wanted.token_map:
+        model, names = WithTokenMap(model), (*names, "token_map")
+    batch = 2 if "batch" in wanted.dynamic else 1
+    example = source.example(batch, None, torch.Generator().manual_seed(0))
+    request = Request(
+        example=example[source.input_name],
+        input_name=source.input_name,
+        output_names=names,
+        opset=wanted.opset or DEFAULT_OPSET,
+        precision=wanted.precision,
+        dynamic=tuple(wanted.dynamic),
+        size_step=_patch_size(model),
+        optimizer=wanted.optimizer,
+    )
+    found: Exported = exporters()[wanted.format].export(model, request, folder)
+    return found
+
+
+def _patch_size(model: nn.Module) -> int:
+    """The stride of the first convolution: image sizes are its multiples."""
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    return 1 if first is None else int(first.stride[0])
+
+
+def _verify(
+    job: Job, model: nn.Module, session: Session, exported: Exported, role: str
+) -> parity.Parity:
+    wanted, export, names = job.recipe.verify, job.recipe.export, job.source.output_names
+
+    def reference(pixels: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        with torch.inference_mode():
+            outputs, found = trace(model, torch.from_numpy(pixels))
+        values = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+        arrays = {name: value.numpy() for name, value in zip(names, values, strict=True)}
+        return arrays, None if found is None else found.margin.numpy()
+
+    def artifact(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        return session.run({job.source.input_name: pixels}, list(names))
+
+    channels, height, width = job.source.input_shape
+    sizes = [(height, width)]
+    if "image_size" in export.dynamic:
+        sizes += list(wanted.image_sizes)
+    batches = wanted.batch_sizes if "batch" in export.dynamic else (1,)
+    inputs = parity.cases(channels, sizes, batches, wanted.seeds)
+    result = parity.compare(
+        reference,
+        artifact,
+        inputs,
+        export.precision,
+        wanted.atol,
+        wanted.rtol,
+        lambda name: job.progress(f"verifying the {role}: {name}"),
+    )
+    failure = result.failure()
+    if failure is not None:
+        bad = next(
+            (c for c, r in zip(inputs, result.cases, strict=True) if not r.passed), inputs[0]
+        )
+        where = locate(exported.program, exported.entry, bad.pixels, (result.atol, result.rtol))
+        raise ParityError(f"the exported {role} differs from PyTorch: {failure}; {where}")
+    return result
+
+
+def _keep_sources(job: Job, folder: Path) -> None:
+    """transformers' own files, so that optimum can load the artifact too."""
+    if job.source.hf_config is not None:
+        job.source.hf_config.save_pretrained(folder)
+    for file in job.source.source_files:
+        if file.name in ("preprocessor_config.json", "README.md", "LICENSE"):
+            shutil.copyfile(file, folder / file.name)
+
+
+def _keep_samples(job: Job, model: nn.Module, folder: Path) -> None:
+    """A few images and what became of their patches."""
+    assert job.data is not None
+    data, preprocess = job.data, job.preprocess
+    images = data.images[:PICTURED]
+    with torch.inference_mode():
+        _, found = trace(model, torch.from_numpy(preprocess.apply(images)))
+    if found is None:
+        return
+    patches = found.owner.shape[2]
+    _, height, width = job.source.input_shape
+    step = _patch_size(model)
+    grid = (height // step, width // step)
+    if grid[0] * grid[1] != patches:
+        return
+    names = [data.class_names[label] if data.class_names else str(label) for label in data.labels]
+    fields: dict[str, Any] = {
+        "images": images,
+        "labels": np.array(names[:PICTURED]),
+        "token_maps": found.owner.numpy().astype(np.int32),
+        "grid": np.array(grid),
+        "stage_names": np.array(found.stage_names),
+        "fused_token": np.array(found.fused),
+    }
+    np.savez_compressed(folder / "samples.npz", **fields)

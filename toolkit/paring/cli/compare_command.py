@@ -1,0 +1,53 @@
+"""`paring compare`: put recorded profiles side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ..api import compare as run
+from .output import Json, print_json, table
+
+
+def register(tree: typer.Typer) -> None:
+    """Add the command."""
+    tree.command()(compare)
+
+
+def compare(
+    profiles: Annotated[list[str], typer.Argument(help="profile.json files")],
+    json: Json = False,
+) -> None:
+    """Compare recorded profiles. Ratios over separate runs are marked as not interleaved."""
+    found = run(profiles)
+    if json:
+        print_json(found)
+        return
+    measured = [
+        [row.label, row.created, str(row.latency.batch_size), f"{row.latency.p50_ms:.3f}", _text(row.latency.p50_ci95_ms)]
+        for row in found.rows
+    ]
+    table("recorded, measured", ("model", "when", "batch", "p50 ms", "95 % interval"), measured)
+    ratios = [
+        [
+            row.candidate,
+            row.baseline,
+            str(row.batch_size),
+            _text(row.latency_ratio),
+            _text(row.latency_ratio_ci95),
+            "in turn" if row.interleaved else "not interleaved",
+            row.refused or row.verdict,
+        ]
+        for row in found.comparisons
+    ]
+    columns = ("model", "against", "batch", "speed-up", "95 % interval", "measured", "verdict")
+    table("comparisons", columns, ratios)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, (tuple, list)):
+        return " to ".join(_text(item) for item in value)
+    return "-" if value is None else str(value)

@@ -1,0 +1,104 @@
+"""`paring convert`: a model becomes an artifact that provably computes the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..api import extras
+from .output import Json, console, print_json, stages
+from .recipe_options import Allow, Model, RecipeFile, Set, Weights, read
+
+
+def register(tree: typer.Typer) -> None:
+    """Add the command."""
+    tree.command()(convert)
+
+
+def convert(
+    output: Annotated[Path, typer.Option("--output", "-o", help="the artifact's folder")],
+    model: Model = None,
+    recipe: RecipeFile = None,
+    transform: Annotated[
+        list[str] | None,
+        typer.Option("--transform", "-t", help="a transform with its defaults; see `paring list`"),
+    ] = None,
+    set_: Set = None,
+    weights: Weights = None,
+    data: Annotated[
+        str | None, typer.Option(help="labelled images for the quality gate, e.g. folder:DIR")
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="gate: the accuracy that may be lost, 0 to 1")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="pixels a side")] = None,
+    opset: Annotated[int | None, typer.Option(help="ONNX opset")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or fp16")] = None,
+    atol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
+    rtol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
+    allow: Allow = None,
+    overwrite: Annotated[bool, typer.Option(help="replace an artifact that is there")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the whole recipe and stop")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Transform a model, export it, prove that the export computes the same, and gate its quality."""
+    flags: dict[str, Any] = {
+        "model": model,
+        "weights": weights,
+        "transforms": transform,
+        "export.image_size": image_size,
+        "export.opset": opset,
+        "export.precision": precision,
+        "verify.atol": atol,
+        "verify.rtol": rtol,
+        "data.source": data,
+        "gates": None if max_drop is None else [{"metric": "top1", "max_drop": max_drop}],
+    }
+    with extras("converting a model"):
+        whole = read(recipe, set_, flags)
+        if dry_run:
+            from ..recipe import dump_recipe
+
+            print_json(dump_recipe(whole))
+            return
+        with stages(json) as progress:
+            from ..pipeline import convert as run
+
+            done = run(
+                whole, output, allow=frozenset(allow or ()), overwrite=overwrite, progress=progress
+            )
+    if json:
+        print_json(done)
+        return
+    show(done)
+
+
+def show(done: Any) -> None:
+    """The result in a few lines."""
+    manifest = done.manifest
+    parity, quality = manifest.parity, manifest.quality
+    console.print(f"artifact  {done.artifact}", soft_wrap=True, highlight=False)
+    if done.baseline is not None:
+        console.print(f"baseline  {done.baseline}", soft_wrap=True, highlight=False)
+    tokens = manifest.graph.get("tokens_per_layer")
+    if tokens:
+        console.print(f"tokens    {' '.join(str(count) for count in tokens)} (after each block)")
+    console.print(
+        f"parity    max abs {parity['max_abs']:.2g}, cosine {parity['min_cosine']:.8f}, top-1"
+        f" agreement {parity['top1_agreement']:.1%}, {parity['ties']} ties in {parity['samples']} samples"
+        f" (atol {parity['atol']:g} + rtol {parity['rtol']:g})"
+    )
+    if quality is None:
+        console.print("quality   not measured: no data was given")
+    else:
+        low, high = quality["drop_ci95"]
+        console.print(
+            f"quality   top-1 {quality['before']:.4f} -> {quality['after']:.4f}, drop {quality['drop']:.4f}"
+            f" (95 % interval {low:.4f} to {high:.4f}) on {quality['samples']} images"
+        )
+    for note in done.notes:
+        console.print(f"note      {note}", soft_wrap=True)

@@ -1,0 +1,155 @@
+"""`paring doctor`: what is installed, what works, and the command that mends what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+import typer
+
+from .output import Json, print_json, table
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part of paring on this machine."""
+
+    part: str
+    state: str  # "works", "missing", "broken", "conflict"
+    detail: str
+    mend: str | None
+
+
+def register(tree: typer.Typer) -> None:
+    """Add the command."""
+    tree.command()(doctor)
+
+
+def doctor(json: Json = False) -> None:
+    """Check every optional part by using it, and say how to mend what does not work."""
+    from .output import stages
+
+    with stages(json) as progress:
+        findings = []
+        for check in CHECKS:
+            progress(f"checking {check.__name__.strip('_').replace('_', ' ')}")
+            findings.append(check())
+    if json:
+        print_json([asdict(finding) for finding in findings])
+        return
+    rows = [[f.part, f.state, f.detail, f.mend or ""] for f in findings]
+    table("paring doctor", ("part", "state", "detail", "mend"), rows)
+
+
+def _try(part: str, extra: str, module: str, use: Callable[[], str]) -> Finding:
+    """Import `module` and use it: installed is not the same as working."""
+    if find_spec(module) is None:
+        return Finding(
+            part, "missing", f"{module} is not installed", f"pip install 'paring[{extra}]'"
+        )
+    try:
+        return Finding(part, "works", use(), None)
+    except Exception as error:
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        mend = f"pip install --force-reinstall 'paring[{extra}]'"
+        return Finding(part, "broken", f"{type(error).__name__}: {first[0]}", mend)
+
+
+def _pytorch() -> Finding:
+    def use() -> str:
+        import torch
+
+        total = float((torch.ones(2, 2) @ torch.ones(2, 2)).sum())
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA GPU"
+        return f"torch {torch.__version__}, computes ({total:g}), {gpu}"
+
+    return _try("transforms", "torch", "torch", use)
+
+
+def _timm_models() -> Finding:
+    def use() -> str:
+        import_module("timm.models.vision_transformer")
+        return f"timm {version('timm')}, torchvision {version('torchvision')}"
+
+    return _try("timm models", "torch", "timm", use)
+
+
+def _transformers_models() -> Finding:
+    def use() -> str:
+        import_module("transformers.models.vit.modeling_vit")
+        import_module("optimum.exporters.tasks")
+        return f"transformers {version('transformers')}, optimum {version('optimum')}"
+
+    return _try("transformers models", "torch", "transformers", use)
+
+
+def _onnx_export() -> Finding:
+    def use() -> str:
+        for name in ("onnx", "onnxscript", "onnxslim"):
+            import_module(name)
+        return f"onnx {version('onnx')}, onnxscript {version('onnxscript')}, onnxslim {version('onnxslim')}"
+
+    return _try("ONNX export", "onnx", "onnx", use)
+
+
+def _onnx_runtime() -> Finding:
+    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    if len(both) == 2:
+        return Finding(
+            "ONNX Runtime",
+            "conflict",
+            "onnxruntime and onnxruntime-gpu are both installed; they own the same module",
+            "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'paring[ort]'  (or [ort-gpu])",
+        )
+
+    def use() -> str:
+        import onnxruntime
+
+        providers = ", ".join(onnxruntime.get_available_providers())
+        return f"onnxruntime {onnxruntime.__version__}: {providers}"
+
+    return _try("ONNX Runtime", "ort", "onnxruntime", use)
+
+
+def _reports() -> Finding:
+    def use() -> str:
+        for name in ("jinja2", "matplotlib", "scipy.stats", "PIL", "cpuinfo"):
+            import_module(name)
+        return f"matplotlib {version('matplotlib')}, scipy {version('scipy')}"
+
+    return _try("profiles and reports", "report", "matplotlib", use)
+
+
+def _tensorrt() -> Finding:
+    return _try("TensorRT", "tensorrt", "tensorrt", lambda: f"tensorrt {_version_of('tensorrt')}")
+
+
+def _tvm() -> Finding:
+    return _try("TVM", "tvm", "tvm", lambda: f"tvm {_version_of('tvm')}")
+
+
+def _version_of(module: str) -> str:
+    return str(import_module(module).__version__)
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    _pytorch,
+    _timm_models,
+    _transformers_models,
+    _onnx_export,
+    _onnx_runtime,
+    _reports,
+    _tensorrt,
+    _tvm,
+)

@@ -1,0 +1,84 @@
+"""`paring inspect`: what an artifact is, and whether it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from paring_runtimes import Manifest, TensorSpec, read_manifest
+from paring_runtimes.artifact import verify_files
+
+from .output import Json, console, print_json, table
+
+
+def register(tree: typer.Typer) -> None:
+    """Add the command."""
+    tree.command()(inspect)
+
+
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="artifact folder")], json: Json = False
+) -> None:
+    """Show an artifact's manifest and check its files against their digests."""
+    manifest = read_manifest(artifact)
+    verify_files(artifact, manifest)
+    sizes = {name: (artifact / name).stat().st_size for name in manifest.files}
+    if json:
+        print_json({"manifest": manifest, "sizes_bytes": sizes, "whole": True})
+        return
+    table(
+        str(artifact),
+        ("", ""),
+        [
+            [
+                "format",
+                f"{manifest.format}, schema {manifest.schema_version}, made {manifest.created}",
+            ],
+            ["source", _pairs(manifest.source)],
+            ["inputs", "\n".join(_spec(spec) for spec in manifest.inputs)],
+            ["outputs", "\n".join(_spec(spec) for spec in manifest.outputs)],
+            ["transforms", _transforms(manifest)],
+            ["graph", _pairs(manifest.graph)],
+            ["export", _pairs(manifest.export)],
+            ["parity", _parity(manifest)],
+            ["quality", _quality(manifest)],
+            ["tools", _pairs(manifest.tools)],
+        ],
+    )
+    rows = [[name, f"{sizes[name]:,}", digest] for name, digest in manifest.files.items()]
+    table("files (all as they were written)", ("file", "bytes", "SHA-256"), rows)
+    console.print("whole     every file matches its digest")
+
+
+def _spec(spec: TensorSpec) -> str:
+    return f"{spec.name}: {spec.dtype} [{', '.join(str(size) for size in spec.shape)}]"
+
+
+def _pairs(values: dict[str, object]) -> str:
+    return "\n".join(f"{key}: {value}" for key, value in values.items() if value is not None) or "-"
+
+
+def _transforms(manifest: Manifest) -> str:
+    return "\n".join(f"{step['name']} {step['config']}" for step in manifest.transforms) or "none"
+
+
+def _parity(manifest: Manifest) -> str:
+    found = manifest.parity
+    if found is None:
+        return "not verified"
+    verdict = "passed" if found["passed"] else "FAILED"
+    return (
+        f"{verdict}: max abs {found['max_abs']:.2g}, cosine {found['min_cosine']:.8f}, top-1 agreement"
+        f" {found['top1_agreement']:.1%} over {found['samples']} samples, {found['ties']} ties"
+    )
+
+
+def _quality(manifest: Manifest) -> str:
+    found = manifest.quality
+    if found is None:
+        return "not measured"
+    return (
+        f"{found['metric']} {found['before']:.4f} -> {found['after']:.4f} on {found['samples']} images"
+        f" of {found['data']}"
+    )

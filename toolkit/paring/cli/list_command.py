@@ -1,0 +1,112 @@
+"""`paring list`: what there is, and why something cannot be used here."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from ..api import extras
+from .output import Json, print_json, table
+
+
+class Kind(str, enum.Enum):
+    """What can be listed."""
+
+    transforms = "transforms"
+    exporters = "exporters"
+    engines = "engines"
+    devices = "devices"
+    sources = "sources"
+
+
+def register(tree: typer.Typer) -> None:
+    """Add the command."""
+    tree.command("list")(show)
+
+
+def show(
+    kind: Annotated[Kind | None, typer.Argument(help="one kind; all when left out")] = None,
+    json: Json = False,
+) -> None:
+    """List transforms, exporters, engines, devices and model sources, each with its why-not."""
+    kinds = [kind] if kind else list(Kind)
+    found = {one.value: _rows(FINDERS[one]) for one in kinds}
+    if json:
+        print_json(found)
+        return
+    for name, rows in found.items():
+        drawn = [[row["name"], row["about"], row["why_not"] or "usable here"] for row in rows]
+        table(name, ("name", "about", "state"), drawn)
+
+
+def _rows(finder: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    try:
+        with extras("listing them"):
+            return finder()
+    except ImportError as error:
+        return [{"name": "-", "about": "-", "why_not": str(error)}]
+
+
+def _transforms() -> list[dict[str, Any]]:
+    from ..transforms import discover
+
+    return [
+        {
+            "name": name,
+            "about": f"{method.TRAITS.title} ({method.TRAITS.mechanism}) {method.TRAITS.paper}",
+            "why_not": None,
+        }
+        for name, method in sorted(discover().items())
+    ]
+
+
+def _exporters() -> list[dict[str, Any]]:
+    from paring_exporters import exporters
+
+    return [
+        {"name": name, "about": _first_line(module), "why_not": module.why_not()}
+        for name, module in sorted(exporters().items())
+    ]
+
+
+def _engines() -> list[dict[str, Any]]:
+    from paring_runtimes.engines import engines
+
+    return [
+        {"name": name, "about": _first_line(module), "why_not": module.why_not()}
+        for name, module in sorted(engines().items())
+    ]
+
+
+def _devices() -> list[dict[str, Any]]:
+    from paring_profiles.devices import devices
+
+    return [
+        {"name": name, "about": "latency measured", "why_not": why_not}
+        for name, why_not in sorted(devices().items())
+    ]
+
+
+def _sources() -> list[dict[str, Any]]:
+    from ..sources import sources
+
+    return [
+        {"name": name, "about": module.HELP, "why_not": module.why_not()}
+        for name, module in sorted(sources().items())
+    ]
+
+
+def _first_line(module: Any) -> str:
+    return (module.__doc__ or "").strip().splitlines()[0]
+
+
+FINDERS: dict[Kind, Callable[[], list[dict[str, Any]]]] = {
+    Kind.transforms: _transforms,
+    Kind.exporters: _exporters,
+    Kind.engines: _engines,
+    Kind.devices: _devices,
+    Kind.sources: _sources,
+}

@@ -1,0 +1,141 @@
+"""`paring profile`: measure artifacts in turn and write the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..api import extras
+from .output import Json, console, errors, print_json, table
+
+
+def register(tree: typer.Typer) -> None:
+    """Add the command."""
+    tree.command()(profile)
+
+
+def profile(
+    artifacts: Annotated[
+        list[str], typer.Argument(help="artifact folders or ONNX files; the first is the baseline")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="write the report into this folder")
+    ] = None,
+    name: Annotated[list[str] | None, typer.Option(help="names, in the order given")] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", "-b", help="batch sizes")] = None,
+    threads: Annotated[int | None, typer.Option(help="default: the physical cores")] = None,
+    min_runs: Annotated[int, typer.Option(help="timed runs a candidate, at least")] = 100,
+    min_seconds: Annotated[float, typer.Option(help="timed seconds a candidate, at least")] = 3.0,
+    max_seconds: Annotated[float, typer.Option(help="give up a measurement after this")] = 120.0,
+    dim: Annotated[
+        list[str] | None, typer.Option(help="size of a symbolic dimension: height=224")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the inputs and of the order")] = 0,
+    json: Json = False,
+) -> None:
+    """Measure latency, memory and cost of artifacts side by side, interleaved in one process."""
+    import psutil
+
+    settings: dict[str, Any] = {
+        "batch_sizes": tuple(batch or [1]),
+        "threads": threads or psutil.cpu_count(logical=False) or 1,
+        "min_runs": min_runs,
+        "min_seconds": min_seconds,
+        "max_seconds": max_seconds,
+        "seed": seed,
+        "dims": _dims(dim or []),
+    }
+    paths = [item.removeprefix("onnx:") for item in artifacts]
+    found = measure(paths, name, settings, json)
+    written = None
+    if output is not None:
+        from ..api import report
+
+        written = report(found, output)
+    if json:
+        print_json(found)
+        return
+    show(found)
+    if written is not None:
+        console.print(f"report    {written.html}", soft_wrap=True, highlight=False)
+
+
+def measure(
+    paths: list[str], names: list[str] | None, settings: dict[str, Any], quiet: bool
+) -> Any:
+    """Profile with a progress bar on standard error."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with extras("profiling"), Progress(*columns, console=errors, disable=quiet) as bar:
+        from paring_profiles import profile as run
+        from paring_profiles.result import Settings
+
+        task = bar.add_task("starting", total=1.0)
+
+        def tell(stage: str, share: float) -> None:
+            bar.update(task, description=stage, completed=share)
+
+        return run(paths, Settings(**settings), names=names, progress=tell)
+
+
+def show(found: Any) -> None:
+    """The headline, and a row for each candidate and batch size."""
+    from paring_profiles.report import headline
+
+    console.print(headline(found), soft_wrap=True, highlight=False)
+    ratios = {(c.candidate, c.batch_size): c for c in found.comparisons}
+    rows = []
+    for candidate in found.candidates:
+        for latency in candidate.latency:
+            against = ratios.get((candidate.name, latency.batch_size))
+            macs = candidate.macs.get(str(latency.batch_size))
+            rows.append(
+                [
+                    candidate.name,
+                    str(latency.batch_size),
+                    f"{latency.p50_ms:.3f} ({latency.p50_ci95_ms[0]:.3f}-{latency.p50_ci95_ms[1]:.3f})",
+                    _maybe(latency.p90_ms, "{:.3f}"),
+                    _maybe(latency.p99_ms, "{:.3f}"),
+                    _maybe(macs and macs / 1e6, "{:,.1f}"),
+                    _ratio(against),
+                    _maybe(against and against.mac_ratio, "{:.3f}"),
+                    _maybe(against and against.realised, "{:.3f}"),
+                ]
+            )
+    columns = (
+        "model",
+        "batch",
+        "p50 ms (95 %)",
+        "p90",
+        "p99",
+        "MMACs",
+        "speed-up",
+        "ideal",
+        "realised",
+    )
+    table(f"latency, measured, {found.settings.threads} threads", columns, rows)
+    for sentence in found.noise:
+        console.print(f"noise     {sentence}", soft_wrap=True)
+
+
+def _ratio(against: Any) -> str:
+    if against is None:
+        return "baseline"
+    low, high = against.latency_ratio_ci95
+    return f"{against.latency_ratio:.3f} ({low:.3f}-{high:.3f}) {against.verdict}"
+
+
+def _maybe(value: Any, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _dims(items: list[str]) -> dict[str, int]:
+    sizes = {}
+    for item in items:
+        name, _, size = item.partition("=")
+        if not size.isdigit():
+            raise typer.BadParameter(f"--dim {item}: NAME=SIZE is needed, for example height=224")
+        sizes[name] = int(size)
+    return sizes

@@ -1,0 +1,61 @@
+"""Labelled images for the quality gate: NumPy and Pillow only. One file a kind, found by its name.
+
+A kind is a module with `HELP` and `load(target, limit, size) -> ImageData`; its file name is the
+prefix of its spec: `npz:FILE`, `idx:FOLDER`, `folder:DIR`, `embedded`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any, Protocol
+
+from paring_runtimes.errors import SourceError
+from paring_runtimes.suggest import near_miss
+
+from ._images import ImageData
+from ._preprocess import Preprocess
+
+__all__ = ["ImageData", "Kind", "Preprocess", "kinds", "load_data"]
+
+
+class Kind(Protocol):
+    """What a kind's module offers."""
+
+    HELP: str
+
+    def load(self, target: str, limit: int | None, size: tuple[int, int] | None) -> ImageData:
+        """Read what follows the prefix."""
+
+
+def kinds() -> dict[str, Kind]:
+    """Every kind of data by its prefix."""
+    names = [info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")]
+    found: dict[str, Any] = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+    return found
+
+
+def load_data(
+    spec: str, *, limit: int | None = None, size: tuple[int, int] | None = None
+) -> ImageData:
+    """Read labelled images.
+
+    Args:
+        spec: `embedded`, `npz:FILE`, `idx:FOLDER`, `idx:IMAGES,LABELS` or `folder:DIR`.
+        limit: at most so many images, evenly spaced over the data: the same ones every time, and
+            from every class where the data is sorted by class.
+        size: (height, width) in pixels that images of differing sizes are brought to.
+
+    Raises:
+        SourceError: the data cannot be read, or is no set of labelled uint8 images.
+    """
+    known = kinds()
+    prefix, _, target = spec.partition(":")
+    if prefix not in known:
+        forms = ", ".join(f"{name}:..." if name != "embedded" else name for name in known)
+        raise SourceError(
+            f"data {spec!r}: unknown kind {prefix!r}{near_miss(prefix, known)}; known: {forms}"
+        )
+    if limit is not None and limit < 1:
+        raise SourceError(f"data {spec!r}: limit {limit} must be at least 1")
+    return known[prefix].load(target, limit, size)

@@ -1,0 +1,90 @@
+"""The task metric from exported artifacts, before and after, each with its 95 % interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from paring_runtimes import Session
+
+from .data import ImageData, Preprocess
+
+Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Top-1 accuracy of two artifacts on the same images.
+
+    `drop` is before minus after, a share; its interval is that of paired proportions (Bonett and
+    Price 2012), those of `before` and `after` are Wilson's.
+    """
+
+    metric: str
+    before: float
+    before_ci95: tuple[float, float]
+    after: float
+    after_ci95: tuple[float, float]
+    drop: float
+    drop_ci95: tuple[float, float]
+    samples: int
+    data: str
+    data_digest: str
+    provenance: str = "measured"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form, for the manifest."""
+        return asdict(self)
+
+
+def correct(
+    session: Session,
+    data: ImageData,
+    preprocess: Preprocess,
+    batch_size: int = 50,
+    progress: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """[N] bool: is the largest value of the session's first output at the label?"""
+    name, output = session.inputs[0].name, session.outputs[0].name
+    right = []
+    for start in range(0, len(data.images), batch_size):
+        chosen = slice(start, start + batch_size)
+        scores = session.run({name: preprocess.apply(data.images[chosen])}, [output])[output]
+        right.append(scores.argmax(axis=-1) == data.labels[chosen])
+        progress(min(start + batch_size, len(data.images)))
+    return np.concatenate(right)
+
+
+def quality(before: np.ndarray, after: np.ndarray, data: ImageData, name: str) -> Quality:
+    """Compare two arrays of right and wrong answers to the same questions."""
+    from scipy.stats import binomtest
+
+    count = len(before)
+    intervals = []
+    for right in (before, after):
+        found = binomtest(int(right.sum()), count).proportion_ci(method="wilson")
+        intervals.append((float(found.low), float(found.high)))
+    return Quality(
+        metric="top-1 accuracy",
+        before=float(before.mean()),
+        before_ci95=intervals[0],
+        after=float(after.mean()),
+        after_ci95=intervals[1],
+        drop=float(before.mean() - after.mean()),
+        drop_ci95=paired_interval(before, after),
+        samples=count,
+        data=name,
+        data_digest=data.digest,
+    )
+
+
+def paired_interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the difference of two paired proportions (Bonett and Price 2012)."""
+    count = len(before)
+    lost = (int((before & ~after).sum()) + 1) / (count + 2)
+    won = (int((~before & after).sum()) + 1) / (count + 2)
+    half = Z * math.sqrt((lost + won - (lost - won) ** 2) / (count + 2))
+    return lost - won - half, lost - won + half

@@ -1,0 +1,34 @@
+"""A recipe: what to do to a model, as a YAML file.
+
+::
+
+    model: timm:vit_small_patch16_224
+    transforms:
+      - token_prune: {keep_ratio: 0.7, blocks: [4, 7, 10]}
+    export: {precision: fp16}
+    data: {source: "folder:photos", limit: 2000}
+    gates:
+      - {metric: top1, max_drop: 0.01, confidence: bound}
+
+Every problem of a recipe is reported at once, each with its file, line and key.
+"""
+
+from __future__ import annotations
+
+from ._load import build_recipe, load_recipe, parse_recipe
+from ._models import Data, Export, Gate, Recipe, Step, Verify
+from ._schema import dump_recipe, recipe_schema
+
+__all__ = [
+    "Data",
+    "Export",
+    "Gate",
+    "Recipe",
+    "Step",
+    "Verify",
+    "build_recipe",
+    "dump_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_schema",
+]

@@ -1,0 +1,156 @@
+"""The keys of a recipe. A field's description is its documentation, here and in the JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+
+def _pair(value: object) -> object:
+    """One number of pixels stands for a square."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+_PIXELS = {"type": "integer", "minimum": 1}
+ImageSize = Annotated[
+    tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
+    BeforeValidator(_pair),
+    WithJsonSchema(
+        {
+            "title": "pixels, or [height, width]",
+            "anyOf": [
+                _PIXELS,
+                {"type": "array", "prefixItems": [_PIXELS, _PIXELS], "minItems": 2, "maxItems": 2},
+            ],
+        }
+    ),
+]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Step(_Part):
+    """One transform: its recipe name, and an instance of its `Config`."""
+
+    name: str
+    config: Any
+
+
+class Export(_Part):
+    """How the model is written."""
+
+    format: Literal["onnx"] = Field(default="onnx", description="format of the artifact")
+    opset: Positive | None = Field(
+        default=None, description="ONNX opset; null leaves the choice to the exporter"
+    )
+    precision: Literal["fp32", "fp16"] = Field(
+        default="fp32",
+        description="of weights and arithmetic",
+    )
+    dynamic: tuple[Literal["batch", "image_size"], ...] = Field(
+        default=("batch",), description="dimensions of the input that stay open"
+    )
+    image_size: ImageSize | None = Field(
+        default=None, description="input size, pixels or [height, width]; null is the model's own"
+    )
+    optimizer: Literal["auto", "none", "onnxslim", "onnxscript"] = Field(
+        default="auto", description="what cleans up the graph"
+    )
+    token_map: bool = Field(
+        default=False,
+        description="one more output: which token each patch ended in, -1 where it was dropped",
+    )
+    baseline: bool = Field(
+        default=True,
+        description="also export the untransformed model the same way",
+    )
+
+
+class Verify(_Part):
+    """The inputs on which the artifact is compared with PyTorch, and how close it must come."""
+
+    batch_sizes: tuple[Positive, ...] = Field(
+        default=(1, 2, 5),
+        min_length=1,
+        description="images a call",
+    )
+    image_sizes: tuple[ImageSize, ...] = Field(
+        default=(), description="further input sizes, where export.dynamic leaves the size open"
+    )
+    seeds: tuple[NotNegative, ...] = Field(
+        default=(0, 1),
+        min_length=1,
+        description="of the random inputs",
+    )
+    atol: float | None = Field(
+        default=None, ge=0, description="absolute tolerance; null is the dtype's own"
+    )
+    rtol: float | None = Field(
+        default=None, ge=0, description="relative tolerance; null is the dtype's own"
+    )
+
+
+class Data(_Part):
+    """Labelled images for the gates. What is null is the model's own, where that is known."""
+
+    source: str = Field(
+        description="embedded, npz:FILE, idx:FOLDER, idx:IMAGES,LABELS or folder:DIR"
+    )
+    limit: Positive | None = Field(default=None, description="use so many images, evenly spaced")
+    image_size: ImageSize | None = Field(
+        default=None, description="resize images to this, pixels or [height, width]"
+    )
+    channels: Literal[1, 3] | None = Field(default=None, description="of the model's input")
+    padding: NotNegative | None = Field(
+        default=None, description="black pixels put on each side after resizing"
+    )
+    mean: tuple[float, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=3,
+        description="subtracted from pixels scaled to 0..1",
+    )
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        default=None, min_length=1, max_length=3, description="what they are divided by then"
+    )
+
+
+class Gate(_Part):
+    """A condition without which no artifact is written."""
+
+    metric: Literal["top1"] = Field(
+        description="share of images whose largest logit is at the label"
+    )
+    max_drop: float = Field(ge=0, le=1, description="largest loss of the metric, a share")
+    confidence: Literal["point", "bound"] = Field(
+        default="point",
+        description="what must stay within max_drop: the measured loss, or the upper end of its"
+        " 95 % interval",
+    )
+
+
+class Recipe(_Part):
+    """What to do to a model. Paths are relative to the working directory."""
+
+    model: str | None = Field(
+        default=None, description="timm:NAME, hf:ID-OR-PATH, py:FILE.py:FACTORY, embedded"
+    )
+    weights: str | None = Field(default=None, description="a safetensors file for the model")
+    seed: NotNegative = Field(default=0, description="of random weights")
+    transforms: Annotated[tuple[Step, ...], WithJsonSchema({"type": "array"})] = Field(
+        default=(), description="steps, in order"
+    )
+    export: Export = Export()
+    verify: Verify = Verify()
+    data: Data | None = None
+    gates: tuple[Gate, ...] = Field(
+        default=(),
+        description="conditions on the result; they need data",
+    )

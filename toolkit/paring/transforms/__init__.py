@@ -1,0 +1,47 @@
+"""Model surgery and the reference mathematics, in PyTorch. One file a method, found by its file name.
+
+A transform is a module with
+
+- `Config`: a frozen dataclass; its fields are the keys of the recipe. Each field's metadata holds
+  `help`, and where they apply `unit`, `minimum`, `maximum` and `choices`;
+- `TRAITS`: what kind of method it is;
+- `check(model, config) -> list[str]`: the reasons why the model does not fit, empty when it does;
+- `apply(model, config) -> nn.Module`: the changed model. The model given is consumed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any, Protocol
+
+from torch import nn
+
+from .traits import Traits
+
+__all__ = ["Traits", "Transform", "discover"]
+
+
+class Transform(Protocol):
+    """What a transform's module offers."""
+
+    Config: type[Any]
+    TRAITS: Traits
+
+    def check(self, model: nn.Module, config: Any) -> list[str]:
+        """Reasons why `model` does not fit."""
+
+    def apply(self, model: nn.Module, config: Any) -> nn.Module:
+        """The changed model."""
+
+
+def discover() -> dict[str, Transform]:
+    """Every transform by its recipe name, which is its file name."""
+    found: dict[str, Transform] = {}
+    for info in pkgutil.iter_modules(__path__):
+        if info.name.startswith("_"):
+            continue
+        module: Any = importlib.import_module(f"{__name__}.{info.name}")
+        if hasattr(module, "Config"):
+            found[info.name] = module
+    return found

@@ -1,0 +1,158 @@
+"""One pre-norm transformer block, the same for every model family, with a place for reducers.
+
+x = x + proj(attention(norm1(x)));  x = reduce(x);  x = x + mlp(norm2(x))
+
+The softmax scale is folded into the query weights and layer scale into the last linear layers, so that
+the exported graph holds no multiplication that the mathematics does not need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import nn
+
+from .tokens import Tokens
+
+
+class BlockParts(NamedTuple):
+    """What a family takes out of one of its own blocks. Linear layers map C to C unless said."""
+
+    norm1: nn.Module
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    output: nn.Linear
+    heads: int
+    scale: float
+    norm2: nn.Module
+    mlp: nn.Module
+    query_norm: nn.Module | None = None  # over the head dimension
+    key_norm: nn.Module | None = None
+
+
+class Attended(NamedTuple):
+    """What attention saw, for the reducers. `class_scores` is None unless a reducer asks."""
+
+    keys: torch.Tensor  # [B, N, H, D]
+    class_scores: torch.Tensor | None  # [B, N] head-mean attention of the class token
+
+
+class Reducer(Protocol):
+    """A module that makes the sequence shorter, between attention and MLP."""
+
+    needs_class_scores: bool
+
+    def __call__(self, tokens: Tokens, attended: Attended) -> Tokens:
+        """The shorter sequence."""
+
+    def count(self, tokens: int) -> int:
+        """How many tokens leave when `tokens` come."""
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; with token sizes it is proportional (ToMe, arXiv 2210.09461)."""
+
+    def __init__(self, parts: BlockParts) -> None:
+        super().__init__()
+        self.query, self.key, self.value = parts.query, parts.key, parts.value
+        self.output = parts.output
+        self.query_norm, self.key_norm = parts.query_norm, parts.key_norm
+        self.heads = parts.heads
+        self.proportional = True
+        self.scale = 1.0
+        if parts.query_norm is None:
+            self.query = scaled(parts.query, parts.scale)
+        else:
+            self.scale = parts.scale
+
+    def forward(
+        self, x: torch.Tensor, size: torch.Tensor | None, class_scores: bool
+    ) -> tuple[torch.Tensor, Attended]:
+        """x [B, N, C], size [B, N, 1] or None -> [B, N, C] and what the reducers need."""
+        batch, count, _ = x.shape
+        shape = (batch, count, self.heads, -1)
+        query, key, value = (
+            layer(x).reshape(shape) for layer in (self.query, self.key, self.value)
+        )
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query) * self.scale, self.key_norm(key)
+        logits = query.transpose(1, 2) @ key.permute(0, 2, 3, 1)  # [B, H, N, N]
+        if size is not None and self.proportional:
+            logits = logits + size.log().reshape(batch, 1, 1, count)
+        weights = logits.softmax(-1)
+        mixed = (weights @ value.transpose(1, 2)).transpose(1, 2).reshape(batch, count, -1)
+        scores = weights[:, :, 0].mean(1) if class_scores else None
+        return self.output(mixed), Attended(key, scores)
+
+
+class Block(nn.Module):
+    """One block with its reducers."""
+
+    def __init__(self, parts: BlockParts) -> None:
+        super().__init__()
+        self.norm1, self.attention = parts.norm1, Attention(parts)
+        self.norm2, self.mlp = parts.norm2, parts.mlp
+        self.reducers = nn.ModuleList()
+
+    def forward(self, tokens: Tokens) -> tuple[Tokens, list[Tokens]]:
+        """Tokens -> tokens, and the tokens after each reducer."""
+        wanted = any(reducer.needs_class_scores for reducer in self.reducers)
+        mixed, attended = self.attention(self.norm1(tokens.x), tokens.size, wanted)
+        tokens = tokens._replace(x=tokens.x + mixed)
+        stages = []
+        for index, reducer in enumerate(self.reducers):
+            if index + 1 == len(self.reducers):
+                tokens = reducer(tokens, attended)
+            else:
+                tokens, attended = reduce_all(reducer, tokens, attended)
+            stages.append(tokens)
+        return tokens._replace(x=tokens.x + self.mlp(self.norm2(tokens.x))), stages
+
+
+def reduce_all(
+    reducer: Callable[[Tokens, Attended], Tokens], tokens: Tokens, attended: Attended
+) -> tuple[Tokens, Attended]:
+    """Reduce what attention saw along with the tokens, for the next reducer of the same block."""
+    width = tokens.x.shape[2]
+    extra = [tokens.x, attended.keys.flatten(2)]
+    if attended.class_scores is not None:
+        extra.append(attended.class_scores[..., None])
+    reduced = reducer(tokens._replace(x=torch.cat(extra, dim=2)), attended)
+    batch, count, _ = reduced.x.shape
+    keys = reduced.x[..., width : width + extra[1].shape[2]]
+    scores = None if attended.class_scores is None else reduced.x[..., -1]
+    shaped = keys.reshape(batch, count, *attended.keys.shape[2:])
+    return reduced._replace(x=reduced.x[..., :width]), Attended(shaped, scores)
+
+
+def scaled(linear: nn.Linear, factor: float | torch.Tensor) -> nn.Linear:
+    """`linear` with its output multiplied by `factor` (a number, or [out_features])."""
+    bias = linear.bias is not None
+    result = nn.Linear(
+        linear.in_features,
+        linear.out_features,
+        bias,
+        device=linear.weight.device,
+        dtype=linear.weight.dtype,
+    )
+    with torch.no_grad():
+        column = factor[:, None] if isinstance(factor, torch.Tensor) else factor
+        result.weight.copy_(linear.weight * column)
+        if bias:
+            result.bias.copy_(linear.bias * factor)
+    return result
+
+
+def split_rows(linear: nn.Linear, parts: int) -> Iterable[nn.Linear]:
+    """A fused projection as `parts` linear layers over its rows."""
+    rows = linear.out_features // parts
+    for index in range(parts):
+        piece = nn.Linear(linear.in_features, rows, bias=linear.bias is not None, device="meta")
+        chosen = slice(index * rows, (index + 1) * rows)
+        piece.weight = nn.Parameter(linear.weight[chosen].detach().clone())
+        if linear.bias is not None:
+            piece.bias = nn.Parameter(linear.bias[chosen].detach().clone())
+        yield piece

@@ -1,0 +1,204 @@
+"""ToMe: merge the most similar tokens. Bolya et al., https://arxiv.org/abs/2210.09461
+
+In each block, after attention: tokens are split into A (even places) and B (odd places); each token
+of A finds the token of B with the most similar key (cosine of the head-mean keys); the r best pairs
+merge, each into the mean weighted by how many patches its tokens stand for. Attention is proportional:
+log(size) is added to the logits, so that a merged token counts for all that it stands for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ._encoder import Attended, Tokens, find, open_encoder, take, why_not
+from .token_prune import rank
+from .traits import Traits
+
+TRAITS = Traits(
+    title="ToMe: token merging by bipartite soft matching",
+    paper="https://arxiv.org/abs/2210.09461",
+    mechanism="similarity",
+    training_free=True,
+    static_shape=True,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """How many tokens merge in each block: exactly one of `r`, `schedule` and `keep_ratio`."""
+
+    r: int | None = field(
+        default=None,
+        metadata={"help": "tokens merged away in each block", "unit": "tokens", "minimum": 0},
+    )
+    schedule: tuple[int, ...] | None = field(
+        default=None,
+        metadata={"help": "tokens merged away, one number a block", "unit": "tokens", "minimum": 0},
+    )
+    keep_ratio: float | None = field(
+        default=None,
+        metadata={
+            "help": "share of the patches left after the last block, merged away evenly over the blocks",
+            "unit": "1",
+            "minimum": 0.01,
+            "maximum": 1.0,
+        },
+    )
+    proportional_attention: bool = field(
+        default=True, metadata={"help": "add log(size) to the attention logits"}
+    )
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which tokens merge. A are the even places, B the odd ones.
+
+    Attributes:
+        stay: [B, Na - r] places in A that stay, ascending.
+        merged: [B, r] places in A that merge.
+        into: [B, r] the place in B that each of them merges into.
+        gap: [B] by how much the closest decision was decided.
+    """
+
+    stay: torch.Tensor
+    merged: torch.Tensor
+    into: torch.Tensor
+    gap: torch.Tensor
+
+
+def match(metric: torch.Tensor, r: int, protected: int, with_gap: bool = False) -> Matching:
+    """Bipartite soft matching of metric [B, N, D]; the first `protected` tokens never merge.
+
+    Args:
+        metric: what similarity is the cosine of.
+        r: pairs to merge; at most (N - protected) // 2.
+        protected: leading tokens that neither merge nor are merged into.
+        with_gap: whether to compute `gap`.
+    """
+    metric = metric.float()
+    metric = metric * (metric.square().sum(-1, keepdim=True) + 1e-12).rsqrt()
+    scores = metric[:, ::2] @ metric[:, 1::2].transpose(1, 2)  # [B, Na, Nb]
+    scores = scores + _forbidden(scores.shape[1], scores.shape[2], protected).to(scores.device)
+    best, partner = scores.max(dim=-1)
+    ranked, order = rank(best)
+    merged = order[:, :r]
+    gap = _gap(scores, ranked, merged, r) if with_gap else ranked[:, 0]
+    return Matching(order[:, r:].sort(dim=1).values, merged, partner.gather(1, merged), gap)
+
+
+def _forbidden(evens: int, odds: int, protected: int) -> torch.Tensor:
+    """[Na, Nb] zeros, and a score below any cosine where a protected token takes part."""
+    penalty = torch.zeros(evens, odds)
+    penalty[: (protected + 1) // 2] = -10.0
+    penalty[:, : protected // 2] = -10.0
+    return penalty
+
+
+def _gap(scores: torch.Tensor, ranked: torch.Tensor, merged: torch.Tensor, r: int) -> torch.Tensor:
+    two = scores.topk(2, dim=-1).values
+    rivals = (two[..., 0] - two[..., 1]).gather(1, merged).amin(1)
+    return torch.minimum(rivals, ranked[:, r - 1] - ranked[:, r])
+
+
+class MergeTokens(nn.Module):
+    """Merge the most similar pairs: `r` of them, or so many that `share` of the patches stay."""
+
+    needs_class_scores = False
+
+    def __init__(self, prefix: int, r: int | None = None, share: float = 1.0) -> None:
+        super().__init__()
+        self.prefix, self.r, self.share = prefix, r, share
+
+    def pairs(self, tokens: int) -> int:
+        """How many pairs merge out of `tokens`: no more than half of the patches."""
+        patches = tokens - self.prefix
+        wanted = self.r if self.r is not None else patches - round(patches * self.share)
+        return max(0, min(wanted, patches // 2))
+
+    def count(self, tokens: int) -> int:
+        """Tokens after this reducer."""
+        return tokens - self.pairs(tokens)
+
+    def forward(self, tokens: Tokens, attended: Attended) -> Tokens:
+        """[B, N, C] -> [B, N - r, C]: A's remaining tokens, then B."""
+        r = self.pairs(tokens.x.shape[1])
+        if r == 0:
+            return tokens
+        found = match(attended.keys.mean(2), r, self.prefix, tokens.margin is not None)
+        size = torch.ones_like(tokens.x[..., :1]) if tokens.size is None else tokens.size
+        # Tokens carry their size as one more channel, so that one matrix product adds up both.
+        x = merge(torch.cat([tokens.x * size, size], dim=-1), found)
+        size = x[..., -1:]
+        return Tokens(
+            x[..., :-1] / size,
+            size,
+            self._owner(tokens, found),
+            tokens.tightened(found.gap),
+        )
+
+    def _owner(self, tokens: Tokens, found: Matching) -> torch.Tensor | None:
+        if tokens.owner is None:
+            return None
+        batch, count, _ = tokens.x.shape
+        stays = found.stay.shape[1]
+        odd = torch.arange(count // 2, device=found.stay.device) + stays
+        even = torch.zeros(batch, count - count // 2, dtype=torch.long, device=odd.device)
+        even = even.scatter(1, found.stay, torch.arange(stays, device=odd.device).expand(batch, -1))
+        even = even.scatter(1, found.merged, found.into + stays)
+        target = torch.empty(batch, count, dtype=torch.long, device=odd.device)
+        target[:, ::2], target[:, 1::2] = even, odd
+        return tokens.moved(target)
+
+
+def merge(x: torch.Tensor, found: Matching) -> torch.Tensor:
+    """Sum x [B, N, C] over the pairs: [B, N - r, C], A's remaining tokens, then B."""
+    even, odd = x[:, ::2], x[:, 1::2]
+    # A one-hot product: ONNX has no scatter-mean, and TensorRT reads scatter reductions as plain writes.
+    places = torch.arange(odd.shape[1], device=x.device)[:, None]
+    chosen = (found.into[:, None, :] == places).to(x.dtype)  # [B, Nb, r]
+    return torch.cat([take(even, found.stay), odd + chosen @ take(even, found.merged)], dim=1)
+
+
+def _reducers(config: Config, prefix: int, depth: int) -> list[MergeTokens]:
+    """One reducer a block. For a keep ratio the same number merges in each, whatever the image size."""
+    if config.schedule is not None:
+        return [MergeTokens(prefix, r) for r in config.schedule]
+    if config.r is not None:
+        return [MergeTokens(prefix, config.r) for _ in range(depth)]
+    assert config.keep_ratio is not None
+    left = [1 - (1 - config.keep_ratio) * block / depth for block in range(depth + 1)]
+    return [MergeTokens(prefix, share=left[i + 1] / left[i]) for i in range(depth)]
+
+
+def check(model: nn.Module, config: Config) -> list[str]:
+    """Reasons why the tokens of `model` cannot be merged."""
+    reasons = why_not(model)
+    given = [name for name in ("r", "schedule", "keep_ratio") if getattr(config, name) is not None]
+    if len(given) != 1:
+        reasons.append(
+            f"exactly one of r, schedule and keep_ratio is needed, not {given or 'none'}"
+        )
+    if reasons:
+        return reasons
+    from ._encoder.families import locate
+
+    trunk, site = find(model), locate(model)
+    depth = len(trunk.blocks) if trunk is not None else len(site.blocks) if site else 0
+    if config.schedule is not None and len(config.schedule) != depth:
+        reasons.append(f"schedule has {len(config.schedule)} numbers, the encoder {depth} blocks")
+    return reasons
+
+
+def apply(model: nn.Module, config: Config) -> nn.Module:
+    """Put a merging step into every block that merges. The model given is changed and returned."""
+    trunk = open_encoder(model)
+    for block, reducer in zip(
+        trunk.blocks, _reducers(config, trunk.prefix, len(trunk.blocks)), strict=True
+    ):
+        block.attention.proportional &= config.proportional_attention
+        if reducer.r != 0:
+            block.reducers.append(reducer)
+    return model
