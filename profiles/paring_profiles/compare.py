@@ -122,15 +122,11 @@ def _rows(profile: Profile, name: str) -> list[Recorded]:
 
 
 def _at(rows: Sequence[Recorded], candidate: str, batch_size: int) -> Recorded | None:
-    fitting = (
-        r for r in rows if r.candidate.name == candidate and r.latency.batch_size == batch_size
-    )
+    fitting = (r for r in rows if r.candidate.name == candidate and r.latency.batch_size == batch_size)
     return next(fitting, None)
 
 
-def _against(
-    reference: Profile, base: Recorded, profile: Profile, row: Recorded
-) -> RecordedComparison:
+def _against(reference: Profile, base: Recorded, profile: Profile, row: Recorded) -> RecordedComparison:
     batch = row.latency.batch_size
     mac_ratio = ratio_of_macs(base.candidate, row.candidate, batch)
     interleaved, refused = profile is reference, None
@@ -139,9 +135,7 @@ def _against(
     said = "no ratio"
     if interleaved:
         found = next(
-            c
-            for c in profile.comparisons
-            if c.candidate == row.candidate.name and c.batch_size == batch
+            c for c in profile.comparisons if c.candidate == row.candidate.name and c.batch_size == batch
         )
         ratio, ci, said = found.latency_ratio, found.latency_ratio_ci95, found.verdict
     elif differ := differences(reference, profile):

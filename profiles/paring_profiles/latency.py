@@ -156,9 +156,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def summarise(
-    samples_ms: Series, batch_size: int, warmup_runs: int, seed: int, method: str
-) -> Latency:
+def summarise(samples_ms: Series, batch_size: int, warmup_runs: int, seed: int, method: str) -> Latency:
     """Return the statistics of one candidate's calls at one batch size."""
     refused: dict[str, str] = {}
     values: dict[str, float | None] = {}

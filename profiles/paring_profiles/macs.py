@@ -94,9 +94,7 @@ def _unknown(nodes: Iterable[onnx.NodeProto]) -> set[str]:
         if domain == "":
             if name in UNCOUNTED:
                 found.add(name)
-        elif _key(node) not in FORMULAS and not (
-            domain == "com.microsoft" and name in FREE_MICROSOFT
-        ):
+        elif _key(node) not in FORMULAS and not (domain == "com.microsoft" and name in FREE_MICROSOFT):
             found.add(_title(node))
         found |= {f"{inner} in {name}" for inner in _inside(node)}
     return found

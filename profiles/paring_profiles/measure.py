@@ -125,9 +125,7 @@ def _check(paths: Sequence[str | Path], settings: Settings, names: Sequence[str]
         raise InputError(f"profile: names must differ, given {', '.join(names)}")
     sizes = settings.batch_sizes
     if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
-        raise InputError(
-            f"batch_sizes: expected different whole numbers of at least 1, given {list(sizes)}"
-        )
+        raise InputError(f"batch_sizes: expected different whole numbers of at least 1, given {list(sizes)}")
 
 
 def _default_names(paths: Sequence[str | Path]) -> list[str]:
@@ -191,19 +189,10 @@ def _time(
             sentences.append(f"{title}: {warmup.runs} warm-up runs did not settle.")
         samples, method = np.asarray(turn.samples_ms), _method(subject, settings, settle_s)
         subject.rounds_ms[batch_size] = np.asarray(turn.rounds_ms)
-        subject.latency.append(
-            latency.summarise(
-                samples,
-                batch_size,
-                warmup.runs,
-                settings.seed,
-                _method(subject, settings, settle_s),
-            )
-        )
+        subject.latency.append(latency.summarise(samples, batch_size, warmup.runs, settings.seed, method))
         sentences += noise.in_series(np.asarray(turn.rounds_ms), title)
     return sentences + [
-        f"Batch size {batch_size}: {s[0].lower()}{s[1:]}"
-        for s in watch.sentences(settings.threads, cores)
+        f"Batch size {batch_size}: {s[0].lower()}{s[1:]}" for s in watch.sentences(settings.threads, cores)
     ]
 
 
@@ -230,9 +219,7 @@ def _size_bytes(subject: _Subject) -> int:
     if manifest is not None:
         return sum((subject.path / name).stat().st_size for name in manifest.files)
     beside = onnx_graph.external_files(onnx_graph.open_graph(subject.path))
-    return sum(
-        file.stat().st_size for file in [subject.path, *(subject.path.parent / b for b in beside)]
-    )
+    return sum(file.stat().st_size for file in [subject.path, *(subject.path.parent / b for b in beside)])
 
 
 def _candidate(subject: _Subject) -> Candidate:

@@ -70,9 +70,7 @@ def measure(
             env=_environment(),
         )
     except subprocess.TimeoutExpired as error:
-        raise EngineError(
-            f"{path}: measuring its memory took over {error.timeout:.0f} s"
-        ) from error
+        raise EngineError(f"{path}: measuring its memory took over {error.timeout:.0f} s") from error
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or [f"exit status {error.returncode}"])[-1]
         raise EngineError(f"{path}: the process that measures its memory failed: {last}") from error

@@ -87,18 +87,14 @@ def real_shapes(
     for i, name in enumerate(names):
         out = f"paring_shape_{i}"
         probe.graph.node.append(onnx.helper.make_node("Shape", [name], [out]))
-        probe.graph.output.append(
-            onnx.helper.make_tensor_value_info(out, onnx.TensorProto.INT64, None)
-        )
+        probe.graph.output.append(onnx.helper.make_tensor_value_info(out, onnx.TensorProto.INT64, None))
     specs = input_specs(model)
     values = _run(path, probe, inputs.make(specs, feeds, seed=0)) if names else []
     found = (tuple(int(size) for size in value) for value in values)
     return known | dict(zip(names, found, strict=True))
 
 
-def _run(
-    path: Path, probe: onnx.ModelProto, feeds: Mapping[str, Any]
-) -> list[np.ndarray[Any, Any]]:
+def _run(path: Path, probe: onnx.ModelProto, feeds: Mapping[str, Any]) -> list[np.ndarray[Any, Any]]:
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -109,9 +105,7 @@ def _run(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent.resolve()))
     try:
-        session = ort.InferenceSession(
-            probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
         results: list[np.ndarray[Any, Any]] = session.run(None, dict(feeds))
     except Exception as error:  # onnxruntime's exceptions share no base class
         reason = " ".join(str(error).split())

@@ -78,17 +78,13 @@ def median_ci95(series: Series, seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def paired_ratio(
-    baseline: Series, candidate: Series, seed: int
-) -> tuple[float, tuple[float, float]]:
+def paired_ratio(baseline: Series, candidate: Series, seed: int) -> tuple[float, tuple[float, float]]:
     """Return the median over rounds of baseline / candidate, and its 95 % interval."""
     ratios = baseline / candidate
     return float(np.median(ratios)), median_ci95(ratios, seed)
 
 
-def unpaired_ratio(
-    baseline: Series, candidate: Series, seed: int
-) -> tuple[float, tuple[float, float]]:
+def unpaired_ratio(baseline: Series, candidate: Series, seed: int) -> tuple[float, tuple[float, float]]:
     """Return median / median of two series measured apart, and its 95 % interval.
 
     The interval holds what varied within each series, not what changed between the two.

@@ -22,10 +22,7 @@ class _Wrong(ValueError):
 
 def to_json(profile: Profile) -> str:
     """Return a profile as JSON text (UTF-8, no NaN, no infinities)."""
-    return (
-        json.dumps(dataclasses.asdict(profile), indent=1, allow_nan=False, ensure_ascii=False)
-        + "\n"
-    )
+    return json.dumps(dataclasses.asdict(profile), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def write(profile: Profile, path: str | Path) -> Path:

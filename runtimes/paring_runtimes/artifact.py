@@ -143,8 +143,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise ArtifactError(f"{target}: exists already; choose another path or allow overwriting")
     if not _is_folder(target) or not (target / FILE_NAME).is_file():
         raise ArtifactError(
-            f"{target}: not overwritten: only an artifact (a folder with {FILE_NAME}) or an empty "
-            "folder is"
+            f"{target}: not overwritten: only an artifact (a folder with {FILE_NAME}) or an empty folder is"
         )
 
 

@@ -87,8 +87,7 @@ def check_manifest(manifest: Manifest) -> None:
         check_file_name(name, "files")
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise ManifestRefused(
-                f"files[{name!r}]: expected a SHA-256 as 64 lower-case hexadecimal digits, "
-                f"given {digest!r}"
+                f"files[{name!r}]: expected a SHA-256 as 64 lower-case hexadecimal digits, given {digest!r}"
             )
     check_file_name(manifest.entry, "entry")
     if manifest.entry not in manifest.files:
@@ -107,8 +106,7 @@ def check_file_name(name: str, key: str) -> None:
     leaves = path.is_absolute() or ".." in path.parts or any(char in name for char in "\\:\0")
     if leaves or not name or str(path) != name or name in (".", FILE_NAME):
         raise ManifestRefused(
-            f"{key}: expected a plain relative path of a file inside the artifact's folder, "
-            f"given {name!r}"
+            f"{key}: expected a plain relative path of a file inside the artifact's folder, given {name!r}"
         )
 
 
@@ -126,8 +124,7 @@ def _check_specs(key: str, specs: tuple[TensorSpec, ...]) -> None:
         for axis, size in enumerate(spec.shape):
             if size == "" or (isinstance(size, int) and size < 0):
                 raise ManifestRefused(
-                    f"{where}.shape[{axis}]: expected a size of at least 0 or a symbolic name, "
-                    f"given {size!r}"
+                    f"{where}.shape[{axis}]: expected a size of at least 0 or a symbolic name, given {size!r}"
                 )
 
 

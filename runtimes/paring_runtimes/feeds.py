@@ -20,11 +20,18 @@ if TYPE_CHECKING:
 
 
 class FeedCheck:
-    """Checks feeds against the inputs of one model."""
+    """Checks feeds against the inputs of one model.
 
-    def __init__(self, specs: tuple[TensorSpec, ...]) -> None:
+    A bare ONNX file gives one shape, (), for a scalar and for an unknown rank: `scalars_known` says
+    that () means a scalar, as it does in a manifest. Otherwise such an input is the engine's to judge.
+    """
+
+    def __init__(self, specs: tuple[TensorSpec, ...], scalars_known: bool) -> None:
         self._specs = {spec.name: spec for spec in specs}
-        self._plan = [(s.name, np.dtype(s.dtype), len(s.shape), s.shape) for s in specs]
+        self._plan = [
+            (s.name, np.dtype(s.dtype), len(s.shape) if s.shape or scalars_known else None, s.shape)
+            for s in specs
+        ]
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> None:
         """Check feeds.
@@ -40,7 +47,7 @@ class FeedCheck:
             if not isinstance(array, np.ndarray) or array.dtype != dtype:
                 self._refuse_array(feeds, name)
             shape = array.shape
-            if len(shape) != rank and rank:  # rank 0 may also be "unknown" in ONNX: the engine says
+            if len(shape) != rank and rank is not None:
                 self._refuse_shape(name, shape)
             for given, dim in zip(shape, dims, strict=False):
                 if given != dim and (
@@ -56,9 +63,7 @@ class FeedCheck:
         """
         for name in given:
             if name not in self._specs:
-                raise InputError(
-                    f"no input {name!r}{near_miss(name, self._specs)}; expected {self._told()}"
-                )
+                raise InputError(f"no input {name!r}{near_miss(name, self._specs)}; expected {self._told()}")
         for name in self._specs:
             if name not in given:
                 raise InputError(f"input {name!r} is missing; expected {self._told()}")
@@ -76,9 +81,7 @@ class FeedCheck:
                 f"input {name!r}: expected a numpy array of {dtype}, given a {kind}; "
                 f"pass np.asarray(x, dtype=np.{dtype})"
             )
-        raise InputError(
-            f"input {name!r}: expected {dtype}, given {array.dtype}; pass x.astype(np.{dtype})"
-        )
+        raise InputError(f"input {name!r}: expected {dtype}, given {array.dtype}; pass x.astype(np.{dtype})")
 
     def _refuse_shape(
         self, name: str, shape: tuple[int, ...], feeds: Mapping[str, NDArray[Any]] | None = None

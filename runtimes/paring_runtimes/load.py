@@ -72,16 +72,12 @@ def _options(
     if profile is not None and not profile.parent.is_dir():
         raise InputError(f"profile_to: no such folder: {profile.parent}")
     names = (providers,) if isinstance(providers, str) else providers
-    return Options(
-        threads, None if names is None else tuple(names), provider_options or {}, profile
-    )
+    return Options(threads, None if names is None else tuple(names), provider_options or {}, profile)
 
 
 def _bare_format(path: Path) -> str:
     """Return the format of a bare model file, by its suffix."""
-    suffixes = {
-        suffix: name for module in engines().values() for name, suffix in module.FORMATS.items()
-    }
+    suffixes = {suffix: name for module in engines().values() for name, suffix in module.FORMATS.items()}
     if path.suffix.lower() not in suffixes:
         raise ArtifactError(
             f"{path}: {'not an artifact' if path.exists() else 'no such file or folder'}; expected "
@@ -97,9 +93,7 @@ def _engine_for(format_name: str, engine: str | None) -> Engine:
     known = engines()
     if engine is not None:
         if engine not in known:
-            raise EngineError(
-                f"no engine {engine!r}{near_miss(engine, known)}; known: {', '.join(known)}"
-            )
+            raise EngineError(f"no engine {engine!r}{near_miss(engine, known)}; known: {', '.join(known)}")
         if format_name not in known[engine].FORMATS:
             runs = ", ".join(known[engine].FORMATS)
             raise EngineError(f"engine {engine!r} runs {runs}, and this artifact is {format_name}")

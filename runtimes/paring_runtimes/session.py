@@ -42,7 +42,7 @@ class Session:
         manifest: Manifest | None,
     ) -> None:
         self._native: NativeSession | None = native
-        self._check = FeedCheck(inputs)
+        self._check = FeedCheck(inputs, scalars_known=manifest is not None)
         self._names = [spec.name for spec in outputs]
         self._profile: Path | None = None
         self.path = path
@@ -191,6 +191,5 @@ def _buffer(spec: TensorSpec, value: NDArray[Any] | Sequence[int]) -> NDArray[An
         return np.zeros(tuple(value), dtype=spec.dtype)
     except (TypeError, ValueError):
         raise InputError(
-            f"input {spec.name!r}: expected an example array or a shape of whole numbers, "
-            f"given {value!r}"
+            f"input {spec.name!r}: expected an example array or a shape of whole numbers, given {value!r}"
         ) from None

@@ -32,7 +32,4 @@ def _no_provider() -> str | None:
 
         if _PROVIDER in onnxruntime.get_available_providers():
             return None
-    return (
-        "onnxruntime-gpu is missing: pip uninstall -y onnxruntime, then "
-        "pip install 'paring[ort-gpu]'"
-    )
+    return "onnxruntime-gpu is missing: pip uninstall -y onnxruntime, then pip install 'paring[ort-gpu]'"

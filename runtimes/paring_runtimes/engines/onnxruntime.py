@@ -28,11 +28,7 @@ _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
     "tensor(bool)": "bool",
-    **{
-        f"tensor({sign}int{bits})": f"{sign}int{bits}"
-        for sign in ("", "u")
-        for bits in (8, 16, 32, 64)
-    },
+    **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 
 
@@ -58,9 +54,7 @@ def open_session(path: Path, options: Options) -> OrtSession:
     providers = _providers(options, ort.get_available_providers())
     settings = _settings(ort, options)
     try:
-        inner = ort.InferenceSession(
-            str(path), settings, providers=providers, enable_fallback=False
-        )
+        inner = ort.InferenceSession(str(path), settings, providers=providers, enable_fallback=False)
     except Exception as error:  # its errors share no base class
         raise EngineError(_cannot_open(path, error)) from error
     _check_started(path, [name for name, _ in providers], inner.get_providers())
@@ -125,15 +119,14 @@ class OrtSession:
             EngineError: the session was opened without `profile_to`.
         """
         if not self._profiled:
-            raise EngineError(
-                f"{self._path}: opened without a profile; load it with profile_to=..."
-            )
+            raise EngineError(f"{self._path}: opened without a profile; load it with profile_to=...")
         return Path(self._inner.end_profiling())
 
 
 def one_line(error: Exception) -> str:
     """Return ONNX Runtime's message without its prefix and source path, as one line."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    text = re.sub(r"^Load model from .*? failed:\s*", "", text)
     text = re.sub(r"/onnxruntime_src/\S+ (?:\S+ )?", "", " ".join(text.split()))
     return text if len(text) <= 400 else f"{text[:400]}..."
 

@@ -56,7 +56,7 @@ def stages(quiet: bool) -> Iterator[Callable[[str], None]]:
         seen: list[str] = []
 
         def say(stage: str) -> None:
-            kind = stage.split(":")[0]
+            kind = stage.split(": ")[0]
             if kind not in seen:
                 seen.append(kind)
                 errors.print(kind, highlight=False, soft_wrap=True)

@@ -35,9 +35,7 @@ def kinds() -> dict[str, Kind]:
     return found
 
 
-def load_data(
-    spec: str, *, limit: int | None = None, size: tuple[int, int] | None = None
-) -> ImageData:
+def load_data(spec: str, *, limit: int | None = None, size: tuple[int, int] | None = None) -> ImageData:
     """Read labelled images.
 
     Args:
@@ -53,9 +51,7 @@ def load_data(
     prefix, _, target = spec.partition(":")
     if prefix not in known:
         forms = ", ".join(f"{name}:..." if name != "embedded" else name for name in known)
-        raise SourceError(
-            f"data {spec!r}: unknown kind {prefix!r}{near_miss(prefix, known)}; known: {forms}"
-        )
+        raise SourceError(f"data {spec!r}: unknown kind {prefix!r}{near_miss(prefix, known)}; known: {forms}")
     if limit is not None and limit < 1:
         raise SourceError(f"data {spec!r}: limit {limit} must be at least 1")
     return known[prefix].load(target, limit, size)

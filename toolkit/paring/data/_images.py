@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from paring_runtimes.errors import SourceError
 
 LICENCE_UNKNOWN = "not stated"
@@ -76,8 +77,7 @@ def _check_images(images: npt.NDArray[np.uint8], where: str) -> None:
 def _check_labels(labels: npt.NDArray[np.integer], images: int, classes: int, where: str) -> None:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise SourceError(
-            f"{where}: labels are {labels.dtype} of shape {list(labels.shape)};"
-            " integers [N] are needed"
+            f"{where}: labels are {labels.dtype} of shape {list(labels.shape)}; integers [N] are needed"
         )
     if len(labels) != images:
         raise SourceError(f"{where}: {images} images, but {len(labels)} labels")

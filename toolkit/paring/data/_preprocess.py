@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
 from paring_runtimes.errors import MissingExtraError, SourceError
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
@@ -36,15 +37,11 @@ class Preprocess:
         if self.channels not in (1, 3):
             raise SourceError(f"preprocess: channels {self.channels} must be 1 or 3")
         if self.padding < 0 or (self.size is not None and min(self.size) < 1):
-            raise SourceError(
-                f"preprocess: size {self.size} and padding {self.padding} must be positive"
-            )
+            raise SourceError(f"preprocess: size {self.size} and padding {self.padding} must be positive")
         for name in ("mean", "std"):
             count = len(getattr(self, name))
             if count not in (1, self.channels):
-                raise SourceError(
-                    f"preprocess: {count} numbers in {name} for {self.channels} channels"
-                )
+                raise SourceError(f"preprocess: {count} numbers in {name} for {self.channels} channels")
         if min(self.std) <= 0:
             raise SourceError(f"preprocess: std {self.std} must be above 0")
 
@@ -76,8 +73,9 @@ class Preprocess:
             x = _resized(x, self.size)
         edge = (self.padding, self.padding)
         x = np.pad(x, ((0, 0), edge, edge, (0, 0)))
-        x = (x - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return np.ascontiguousarray(x.transpose(0, 3, 1, 2), np.float32)
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        x = np.asarray((x - mean) / std, np.float32)
+        return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
 def _with_channels(x: npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:

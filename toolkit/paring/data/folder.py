@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from paring_runtimes.errors import MissingExtraError, SourceError
 
 from ._images import ImageData, evenly, labelled

@@ -7,11 +7,13 @@ dimension as a big-endian uint32, then the values.
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from paring_runtimes.errors import SourceError
 
 from ._images import ImageData, labelled
@@ -36,9 +38,7 @@ def _pair(target: str) -> tuple[Path, Path]:
         labels = sorted(folder.glob(f"{split}-labels*ubyte*"))
         if images and labels:
             return images[0], labels[0]
-    raise SourceError(
-        f"{folder}: no t10k-images*-ubyte and t10k-labels*-ubyte files, gzipped or not"
-    )
+    raise SourceError(f"{folder}: no t10k-images*-ubyte and t10k-labels*-ubyte files, gzipped or not")
 
 
 def _read(file: Path, dimensions: int) -> npt.NDArray[np.uint8]:
@@ -52,12 +52,13 @@ def _read(file: Path, dimensions: int) -> npt.NDArray[np.uint8]:
             raise SourceError(f"{file}: damaged gzip file ({error})") from error
     if content[:4] != bytes((0, 0, UINT8, dimensions)):
         raise SourceError(
-            f"{file}: no idx file of uint8 with {dimensions} dimensions"
-            f" (it opens with {content[:4].hex()})"
+            f"{file}: no idx file of uint8 with {dimensions} dimensions (it opens with {content[:4].hex()})"
         )
     start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise SourceError(f"{file}: ends within its header")
     shape = [int(size) for size in np.frombuffer(content[4:start], ">u4")]
     values = len(content) - start
-    if len(shape) != dimensions or values != int(np.prod(shape, dtype=np.int64)):
+    if values != math.prod(shape):
         raise SourceError(f"{file}: {values} bytes of values where its header says {shape}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

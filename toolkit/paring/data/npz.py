@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from paring_runtimes.errors import SourceError
 
 from ._images import LICENCE_UNKNOWN, ImageData, labelled

@@ -71,9 +71,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _recipe(
-    document: Document, overrides: Sequence[str], transforms: Mapping[str, Any] | None
-) -> Recipe:
+def _recipe(document: Document, overrides: Sequence[str], transforms: Mapping[str, Any] | None) -> Recipe:
     _fail(document)
     if document.data is None:
         document.data = {}
@@ -88,9 +86,7 @@ def _recipe(
     steps = _steps(body.pop("transforms", []), document, transforms)
     recipe = validated(Recipe, body, document)
     if body.get("gates") and body.get("data") is None:
-        document.report(
-            ("gates",), "gates need labelled images: add data, as in {source: embedded}"
-        )
+        document.report(("gates",), "gates need labelled images: add data, as in {source: embedded}")
     _fail(document)
     assert isinstance(recipe, Recipe)
     return recipe.model_copy(update={"transforms": steps})
@@ -113,13 +109,9 @@ def _normalise_steps(data: dict[str, Any]) -> None:
             steps[index] = {key: {} if value is None else value for key, value in step.items()}
 
 
-def _steps(
-    steps: Any, document: Document, transforms: Mapping[str, Any] | None
-) -> tuple[Step, ...]:
+def _steps(steps: Any, document: Document, transforms: Mapping[str, Any] | None) -> tuple[Step, ...]:
     if not isinstance(steps, list):
-        document.report(
-            ("transforms",), "a list of steps is needed, as in `- token_merge: {r: 13}`"
-        )
+        document.report(("transforms",), "a list of steps is needed, as in `- token_merge: {r: 13}`")
         return ()
     if not steps:
         return ()
@@ -136,9 +128,7 @@ def _step(step: Any, index: int, document: Document, known: Mapping[str, Any]) -
     ((name, values),) = step.items()
     if name not in known:
         listed = ", ".join(sorted(known))
-        document.report(
-            path, f"unknown transform {name!r}{near_miss(name, known)}; known: {listed}"
-        )
+        document.report(path, f"unknown transform {name!r}{near_miss(name, known)}; known: {listed}")
         return None
     model = validated(step_model(name, known[name].Config), values, document, (*path, name))
     if model is None:

@@ -89,20 +89,14 @@ class Verify(_Part):
         min_length=1,
         description="of the random inputs",
     )
-    atol: float | None = Field(
-        default=None, ge=0, description="absolute tolerance; null is the dtype's own"
-    )
-    rtol: float | None = Field(
-        default=None, ge=0, description="relative tolerance; null is the dtype's own"
-    )
+    atol: float | None = Field(default=None, ge=0, description="absolute tolerance; null is the dtype's own")
+    rtol: float | None = Field(default=None, ge=0, description="relative tolerance; null is the dtype's own")
 
 
 class Data(_Part):
     """Labelled images for the gates. What is null is the model's own, where that is known."""
 
-    source: str = Field(
-        description="embedded, npz:FILE, idx:FOLDER, idx:IMAGES,LABELS or folder:DIR"
-    )
+    source: str = Field(description="embedded, npz:FILE, idx:FOLDER, idx:IMAGES,LABELS or folder:DIR")
     limit: Positive | None = Field(default=None, description="use so many images, evenly spaced")
     image_size: ImageSize | None = Field(
         default=None, description="resize images to this, pixels or [height, width]"
@@ -125,9 +119,7 @@ class Data(_Part):
 class Gate(_Part):
     """A condition without which no artifact is written."""
 
-    metric: Literal["top1"] = Field(
-        description="share of images whose largest logit is at the label"
-    )
+    metric: Literal["top1"] = Field(description="share of images whose largest logit is at the label")
     max_drop: float = Field(ge=0, le=1, description="largest loss of the metric, a share")
     confidence: Literal["point", "bound"] = Field(
         default="point",

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from paring_runtimes.suggest import near_miss
 from pydantic import BaseModel, ValidationError
+
+from paring_runtimes.suggest import near_miss
 
 from ._yaml import Document, Path
 
 LONG = 60
 
 
-def validated(
-    model: type[BaseModel], data: Any, document: Document, prefix: Path = ()
-) -> BaseModel | None:
+def validated(model: type[BaseModel], data: Any, document: Document, prefix: Path = ()) -> BaseModel | None:
     """`data` as `model`, or None with every problem reported at `prefix` and below."""
     try:
         return model.model_validate_json(json.dumps(data), strict=True)

@@ -7,8 +7,9 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from paring_runtimes.errors import MissingExtraError
 from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from paring_runtimes.errors import MissingExtraError
 
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

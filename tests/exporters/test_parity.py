@@ -1,0 +1,78 @@
+"""The comparison itself: what passes, what fails, what is a tie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from paring_exporters.parity import TOLERANCES, Case, cases, compare, signal_to_noise_db
+
+CASE = Case("ones", np.ones((4, 1, 2, 2), np.float32))
+EXPECTED = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 0.0], [7.0, 8.0]], np.float32)
+
+
+def result(actual: np.ndarray, margin: np.ndarray | None = None, precision: str = "fp32"):  # type: ignore[no-untyped-def]
+    return compare(
+        lambda pixels: ({"y": EXPECTED}, margin), lambda pixels: {"y": actual}, [CASE], precision
+    )
+
+
+def test_both_tolerances_are_added() -> None:
+    atol, rtol = TOLERANCES["fp32"]
+    assert result(EXPECTED + (atol + rtol * EXPECTED) * 0.9).passed
+    assert not result(EXPECTED + (atol + rtol * EXPECTED) * 1.2).passed
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_not_a_number_fails(bad: float) -> None:
+    actual = EXPECTED.copy()
+    actual[2, 0] = bad
+    assert not result(actual).passed
+
+
+def test_another_shape_fails() -> None:
+    found = result(EXPECTED[:, :1])
+    assert not found.passed
+    assert found.top1_agreement == 0.0
+
+
+def test_a_tie_is_counted_and_still_votes_for_top1() -> None:
+    actual = EXPECTED.copy()
+    actual[0] = actual[0, ::-1]
+    found = result(actual, np.array([1e-7, 1.0, 1.0, 1.0]))
+    assert found.passed
+    assert found.ties == 1
+    assert found.top1_agreement == 0.75
+    assert found.max_abs == 0.0
+
+
+def test_a_clear_decision_is_no_excuse() -> None:
+    actual = EXPECTED.copy()
+    actual[0] += 1
+    assert not result(actual, np.array([0.1, 1.0, 1.0, 1.0])).passed
+
+
+def test_too_many_ties_fail() -> None:
+    found = result(EXPECTED + 1, np.full(4, 1e-8))
+    assert not found.passed
+    assert "ties" in str(found.failure())
+
+
+def test_the_failure_names_case_output_and_tolerance() -> None:
+    message = str(result(EXPECTED + 1).failure())
+    assert "case ones (batch 4, 2x2), output y: max abs 1" in message
+    assert "atol 1e-05 + rtol 0.0001" in message
+
+
+def test_cases_cover_sizes_batches_seeds_and_hard_inputs() -> None:
+    found = cases(3, [(8, 8), (8, 12)], [1, 3], [0, 1])
+    shapes = {case.pixels.shape for case in found}
+    assert shapes == {(1, 3, 8, 8), (3, 3, 8, 8), (1, 3, 8, 12), (3, 3, 8, 12)}
+    assert len(found) == 8 + 4
+    assert not found[-4].pixels.any()
+    assert found[0].pixels.dtype == np.float32
+
+
+def test_signal_to_noise() -> None:
+    signal = np.ones(100)
+    assert signal_to_noise_db(signal, signal + 0.1) == pytest.approx(20.0)
+    assert signal_to_noise_db(signal, signal) == float("inf")

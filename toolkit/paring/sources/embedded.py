@@ -1,0 +1,41 @@
+"""`embedded`: the small ViT that comes with paring, trained on Fashion-MNIST."""
+
+from __future__ import annotations
+
+from paring.data import Preprocess
+from paring_runtimes.errors import SourceError
+
+from ._loaded import LoadedModel, Request, missing_extra, require
+from ._weights import fit, read_weights
+
+HELP = "embedded: the packaged fashion-vit, a ViT for 28x28 grey images"
+NAMES = ("", "fashion-vit")
+
+
+def why_not() -> str | None:
+    """Why the model cannot be built here."""
+    return missing_extra("torch", "timm", "safetensors")
+
+
+def load(request: Request) -> LoadedModel:
+    """Build fashion-vit with its own weights, or those of the request."""
+    if request.target not in NAMES:
+        raise SourceError(f"{request.spec}: the embedded model is 'embedded', or embedded:fashion-vit")
+    require("the embedded model", "torch", "timm", "safetensors")
+    from paring.assets.fashion_vit import MEAN, PADDING, STD, WEIGHTS, fashion_vit
+
+    if request.image_size not in (None, (30, 30)) or request.any_image_size:
+        raise SourceError(f"{request.spec}: takes images of 30x30 pixels only (28x28, padded by 1)")
+    model = fashion_vit()
+    file = request.weights or WEIGHTS
+    fit(model, read_weights(file, request.allow), file)
+    return LoadedModel(
+        model=model.eval(),
+        name="fashion-vit",
+        spec=request.spec,
+        input_name="pixel_values",
+        input_shape=(1, 30, 30),
+        output_names=("logits",),
+        preprocess=Preprocess(channels=1, padding=PADDING, mean=(MEAN,), std=(STD,)),
+        source_files=(file,),
+    )
