@@ -193,9 +193,7 @@ def _result(
     )
 
 
-def _differs(
-    expected: np.ndarray, actual: np.ndarray, tolerance: tuple[float, float]
-) -> np.ndarray:
+def _differs(expected: np.ndarray, actual: np.ndarray, tolerance: tuple[float, float]) -> np.ndarray:
     """[B] whether a sample leaves the tolerance. A shape or NaN that differs leaves it."""
     if expected.shape != actual.shape:
         return np.ones(len(expected), bool)

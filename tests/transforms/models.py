@@ -59,9 +59,7 @@ def transformers_deit() -> nn.Module:
 def transformers_dinov2(**options: object) -> nn.Module:
     from transformers import Dinov2Config, Dinov2ForImageClassification
 
-    return Logits(
-        Dinov2ForImageClassification(Dinov2Config(**SMALL, layerscale_value=0.4, **options))
-    )
+    return Logits(Dinov2ForImageClassification(Dinov2Config(**SMALL, layerscale_value=0.4, **options)))
 
 
 def transformers_clip() -> nn.Module:

@@ -47,3 +47,9 @@ def test_take_gathers_rows_of_each_sequence() -> None:
     x = torch.arange(24.0).reshape(2, 4, 3)
     index = torch.tensor([[3, 0], [1, 1]])
     assert torch.equal(take(x, index), torch.stack([x[0][[3, 0]], x[1][[1, 1]]]))
+
+
+def test_take_has_a_gradient() -> None:
+    x = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
+    index = torch.tensor([[4, 0, 4], [1, 2, 3]])
+    assert torch.autograd.gradcheck(lambda tokens: take(tokens, index), x)

@@ -12,7 +12,7 @@ from models import FAMILIES, build, timm_vit
 from paring.transforms import token_merge, token_prune
 from paring.transforms._encoder import Attended, Tokens
 from paring.transforms.token_map import tokens_per_layer, trace
-from paring.transforms.token_merge import Config, MergeTokens, match, merge
+from paring.transforms.token_merge import Config, Matching, MergeTokens, match, merge
 
 
 def merge_by_loop(
@@ -44,24 +44,24 @@ def test_merging_equals_the_loop(count: int, protected: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(2, count, 5, generator=generator)
     keys = torch.randn(2, count, 2, 3, generator=generator)
-    size = torch.randint(1, 4, (2, count, 1), generator=generator).float()
+    size = torch.randint(1, 4, (2, count), generator=generator).float()
     reducer = MergeTokens(protected, r=2)
     found = reducer(Tokens(x, size), Attended(keys, None))
     for sample in range(2):
-        expected = merge_by_loop(x[sample], keys[sample].mean(1), size[sample, :, 0], 2, protected)
+        expected = merge_by_loop(x[sample], keys[sample].mean(1), size[sample], 2, protected)
         torch.testing.assert_close(found.x[sample], expected[0], atol=1e-5, rtol=1e-4)
         assert found.size is not None
-        torch.testing.assert_close(found.size[sample, :, 0], expected[1])
+        torch.testing.assert_close(found.size[sample], expected[1])
 
 
 def test_size_and_mass_are_conserved() -> None:
-    x, size = torch.randn(3, 17, 8), torch.randint(1, 5, (3, 17, 1)).float()
+    x, size = torch.randn(3, 17, 8), torch.randint(1, 5, (3, 17)).float()
     found = MergeTokens(1, r=6)(Tokens(x, size), Attended(torch.randn(3, 17, 2, 4), None))
     assert found.size is not None
     assert found.x.shape == (3, 11, 8)
     torch.testing.assert_close(found.size.sum(1), size.sum(1))
     torch.testing.assert_close(
-        (found.x * found.size).sum(1), (x * size).sum(1), atol=1e-4, rtol=1e-4
+        (found.x * found.size[..., None]).sum(1), (x * size[..., None]).sum(1), atol=1e-4, rtol=1e-4
     )
 
 
@@ -83,7 +83,7 @@ def test_merged_duplicates_with_proportional_attention_equal_the_dense_model() -
     attention = Attention(BlockParts(norm, *linear, heads=2, scale=0.5, norm2=norm, mlp=norm))
     x = torch.randn(1, 4, 8)
     doubled = torch.cat([x, x[:, 2:3]], dim=1)
-    size = torch.tensor([[[1.0], [1.0], [2.0], [1.0]]])
+    size = torch.tensor([[1.0, 1.0, 2.0, 1.0]])
     dense, _ = attention(doubled, None, False)
     merged, _ = attention(x, size, False)
     torch.testing.assert_close(merged, dense[:, :4], atol=1e-5, rtol=1e-4)
@@ -128,9 +128,7 @@ def test_the_map_follows_every_patch() -> None:
     assert counts is not None
     for sample in found.owner:
         for stage, count in zip(sample, counts, strict=True):
-            assert set(stage.tolist()) == set(
-                range(1, count)
-            )  # no patch is lost, no token is empty
+            assert set(stage.tolist()) == set(range(1, count))  # no patch is lost, no token is empty
         for earlier, later in pairwise(sample):
             for token in earlier.unique():  # what has merged stays together
                 assert len(later[earlier == token].unique()) == 1
@@ -160,15 +158,17 @@ def test_pruned_then_merged_model_runs() -> None:
 def test_match_never_uses_one_token_twice() -> None:
     found = match(torch.randn(4, 31, 6), 10, 1)
     for stay, merged in zip(found.stay, found.merged, strict=True):
-        assert sorted(stay.tolist() + merged.tolist()) == list(range(16))
+        assert sorted(stay.tolist() + merged.tolist()) == list(range(0, 31, 2))
         assert stay.tolist() == sorted(stay.tolist())
         assert 0 in stay
 
 
-def test_merge_adds_up() -> None:
-    x = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]])
-    found = token_merge.Matching(torch.tensor([[0]]), torch.tensor([[1]]), torch.tensor([[0]]), x)
-    assert merge(x, found).flatten().tolist() == [1.0, 5.0, 4.0]
+def test_merge_takes_means_by_size() -> None:
+    x, size = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]]), torch.tensor([[1.0, 3.0, 1.0, 1.0]])
+    found = Matching(torch.tensor([[0]]), torch.tensor([[2]]), torch.tensor([[0]]), x)
+    merged, sizes = merge(x, size, found)
+    assert merged.flatten().tolist() == [1.0, 2.25, 4.0]
+    assert sizes.flatten().tolist() == [1.0, 4.0, 1.0]
 
 
 @pytest.mark.parametrize("config", [Config(), Config(r=3, keep_ratio=0.5)])

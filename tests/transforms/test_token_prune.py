@@ -95,9 +95,7 @@ def test_the_map_says_what_was_kept() -> None:
     assert found.fused == (33, 18)
     for sample in found.owner:
         kept = [owner for owner in sample[0].tolist() if owner != 33]
-        assert sorted(kept) == list(
-            range(1, 33)
-        )  # 32 patches alone, the others fused into token 33
+        assert sorted(kept) == list(range(1, 33))  # 32 patches alone, the others fused into token 33
         assert (sample[0] == 33).sum() == 32
 
 
@@ -123,9 +121,7 @@ def test_fuse_is_a_weighted_mean_or_sum() -> None:
     torch.testing.assert_close(fuse(x, weights, False), torch.tensor([[[1.6, 0.2]]]))
 
 
-@pytest.mark.parametrize(
-    ("keep_ratio", "patches", "kept"), [(0.7, 196, 138), (0.7, 10, 7), (0.01, 5, 1)]
-)
+@pytest.mark.parametrize(("keep_ratio", "patches", "kept"), [(0.7, 196, 138), (0.7, 10, 7), (0.01, 5, 1)])
 def test_kept_is_the_ceiling(keep_ratio: float, patches: int, kept: int) -> None:
     assert PruneTokens(keep_ratio, "drop", 1).kept(patches) == kept
 

@@ -47,17 +47,13 @@ def locate(
     found = _against_torch(program, pixels, tolerance[0] + tolerance[1])
     if found is not None:
         return found
-    return first_difference(
-        exported, onnx.load(cleaned), {exported.graph.input[0].name: pixels}, tolerance
-    )
+    return first_difference(exported, onnx.load(cleaned), {exported.graph.input[0].name: pixels}, tolerance)
 
 
 def _against_torch(program: Any, pixels: np.ndarray, limit: float) -> Difference | None:
     from torch.onnx.verification import verify_onnx_program
 
-    makers = {
-        output: node.op_type for node in program.model_proto.graph.node for output in node.output
-    }
+    makers = {output: node.op_type for node in program.model_proto.graph.node for output in node.output}
     infos = verify_onnx_program(program, (torch.from_numpy(pixels),), compare_intermediates=True)
     for info in infos:
         if min(info.max_abs_diff, info.max_rel_diff) > limit or np.isnan(info.max_abs_diff):
@@ -84,9 +80,7 @@ def first_difference(
         if values[0].shape != values[1].shape:
             gaps[index] = float("inf")
             return True
-        gaps[index] = float(
-            np.abs(np.subtract(values[1], values[0], dtype=np.float64)).max(initial=0)
-        )
+        gaps[index] = float(np.abs(np.subtract(values[1], values[0], dtype=np.float64)).max(initial=0))
         return not np.allclose(values[1], values[0], atol=tolerance[0], rtol=tolerance[1])
 
     if not shared or not differs(len(shared) - 1):

@@ -67,9 +67,7 @@ def tokens_per_layer(model: nn.Module, pixels: torch.Tensor) -> list[int] | None
     if trunk is None:
         return None
     counts: list[int] = []
-    handle = trunk.register_forward_pre_hook(
-        lambda module, arguments: counts.append(arguments[0].shape[1])
-    )
+    handle = trunk.register_forward_pre_hook(lambda module, arguments: counts.append(arguments[0].shape[1]))
     try:
         with torch.inference_mode():
             model(pixels[:1])

@@ -57,9 +57,9 @@ class Matching:
     """Which tokens merge. A are the even places, B the odd ones.
 
     Attributes:
-        stay: [B, Na - r] places in A that stay, ascending.
-        merged: [B, r] places in A that merge.
-        into: [B, r] the place in B that each of them merges into.
+        stay: [B, Na - r] places in the sequence of A's tokens that stay, ascending.
+        merged: [B, r] places in the sequence of A's tokens that merge.
+        into: [B, r] which token of B, counted within B, each of them merges into.
         gap: [B] by how much the closest decision was decided.
     """
 
@@ -79,14 +79,15 @@ def match(metric: torch.Tensor, r: int, protected: int, with_gap: bool = False) 
         with_gap: whether to compute `gap`.
     """
     metric = metric.float()
-    metric = metric * (metric.square().sum(-1, keepdim=True) + 1e-12).rsqrt()
+    metric = metric / torch.linalg.vector_norm(metric, dim=-1, keepdim=True)
     scores = metric[:, ::2] @ metric[:, 1::2].transpose(1, 2)  # [B, Na, Nb]
     scores = scores + _forbidden(scores.shape[1], scores.shape[2], protected).to(scores.device)
     best, partner = scores.max(dim=-1)
     ranked, order = rank(best)
-    merged = order[:, :r]
-    gap = _gap(scores, ranked, merged, r) if with_gap else ranked[:, 0]
-    return Matching(order[:, r:].sort(dim=1).values, merged, partner.gather(1, merged), gap)
+    into = partner.gather(1, order[:, :r])
+    gap = _gap(scores, ranked, order[:, :r], r) if with_gap else ranked[:, 0]
+    places = order * 2
+    return Matching(places[:, r:].sort(dim=1).values, places[:, :r], into, gap)
 
 
 def _forbidden(evens: int, odds: int, protected: int) -> torch.Tensor:
@@ -128,38 +129,38 @@ class MergeTokens(nn.Module):
         if r == 0:
             return tokens
         found = match(attended.keys.mean(2), r, self.prefix, tokens.margin is not None)
-        size = torch.ones_like(tokens.x[..., :1]) if tokens.size is None else tokens.size
-        # Tokens carry their size as one more channel, so that one matrix product adds up both.
-        x = merge(torch.cat([tokens.x * size, size], dim=-1), found)
-        size = x[..., -1:]
-        return Tokens(
-            x[..., :-1] / size,
-            size,
-            self._owner(tokens, found),
-            tokens.tightened(found.gap),
-        )
+        size = torch.ones_like(tokens.x[..., 0]) if tokens.size is None else tokens.size
+        x, size = merge(tokens.x, size, found)
+        return Tokens(x, size, self._owner(tokens, found), tokens.tightened(found.gap))
 
     def _owner(self, tokens: Tokens, found: Matching) -> torch.Tensor | None:
         if tokens.owner is None:
             return None
         batch, count, _ = tokens.x.shape
         stays = found.stay.shape[1]
-        odd = torch.arange(count // 2, device=found.stay.device) + stays
-        even = torch.zeros(batch, count - count // 2, dtype=torch.long, device=odd.device)
-        even = even.scatter(1, found.stay, torch.arange(stays, device=odd.device).expand(batch, -1))
-        even = even.scatter(1, found.merged, found.into + stays)
-        target = torch.empty(batch, count, dtype=torch.long, device=odd.device)
-        target[:, ::2], target[:, 1::2] = even, odd
-        return tokens.moved(target)
+        target = torch.zeros(batch, count, dtype=torch.long, device=found.stay.device)
+        target[:, 1::2] = torch.arange(count // 2, device=target.device) + stays
+        target = target.scatter(1, found.stay, torch.arange(stays, device=target.device).expand(batch, -1))
+        return tokens.moved(target.scatter(1, found.merged, found.into + stays))
 
 
-def merge(x: torch.Tensor, found: Matching) -> torch.Tensor:
-    """Sum x [B, N, C] over the pairs: [B, N - r, C], A's remaining tokens, then B."""
-    even, odd = x[:, ::2], x[:, 1::2]
-    # A one-hot product: ONNX has no scatter-mean, and TensorRT reads scatter reductions as plain writes.
-    places = torch.arange(odd.shape[1], device=x.device)[:, None]
-    chosen = (found.into[:, None, :] == places).to(x.dtype)  # [B, Nb, r]
-    return torch.cat([take(even, found.stay), odd + chosen @ take(even, found.merged)], dim=1)
+def merge(x: torch.Tensor, size: torch.Tensor, found: Matching) -> tuple[torch.Tensor, torch.Tensor]:
+    """Size-weighted means over the pairs: A's remaining tokens, then B.
+
+    x [B, N, C] and size [B, N] become [B, N - r, C] and [B, N - r]. One gather brings the kept
+    tokens into their new order; the merged ones are added by a product with a one-hot matrix: ONNX has
+    no scatter-mean, and TensorRT reads scatter reductions as plain writes.
+    """
+    batch, count, _ = x.shape
+    odd = torch.arange(1, count, 2, device=x.device).expand(batch, -1)
+    kept = torch.cat([found.stay, odd], dim=1)
+    rows = torch.arange(kept.shape[1], device=x.device)[:, None] - found.stay.shape[1]
+    arrives = (found.into[:, None, :] == rows).to(x.dtype)  # [B, N - r, r]
+    weights = arrives * size.gather(1, found.merged)[:, None, :]
+    own = size.gather(1, kept)
+    total = (own + weights.sum(-1))[..., None]
+    x = take(x, kept) * (own[..., None] / total) + (weights / total) @ take(x, found.merged)
+    return x, total[..., 0]
 
 
 def _reducers(config: Config, prefix: int, depth: int) -> list[MergeTokens]:
@@ -178,9 +179,7 @@ def check(model: nn.Module, config: Config) -> list[str]:
     reasons = why_not(model)
     given = [name for name in ("r", "schedule", "keep_ratio") if getattr(config, name) is not None]
     if len(given) != 1:
-        reasons.append(
-            f"exactly one of r, schedule and keep_ratio is needed, not {given or 'none'}"
-        )
+        reasons.append(f"exactly one of r, schedule and keep_ratio is needed, not {given or 'none'}")
     if reasons:
         return reasons
     from ._encoder.families import locate
@@ -195,9 +194,7 @@ def check(model: nn.Module, config: Config) -> list[str]:
 def apply(model: nn.Module, config: Config) -> nn.Module:
     """Put a merging step into every block that merges. The model given is changed and returned."""
     trunk = open_encoder(model)
-    for block, reducer in zip(
-        trunk.blocks, _reducers(config, trunk.prefix, len(trunk.blocks)), strict=True
-    ):
+    for block, reducer in zip(trunk.blocks, _reducers(config, trunk.prefix, len(trunk.blocks)), strict=True):
         block.attention.proportional &= config.proportional_attention
         if reducer.r != 0:
             block.reducers.append(reducer)

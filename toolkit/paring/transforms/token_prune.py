@@ -97,9 +97,9 @@ class PruneTokens(nn.Module):
         )
 
     def _sizes(self, size: torch.Tensor, stay: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-        parts = [size[:, : self.prefix], take(size, stay)]
+        parts = [size[:, : self.prefix], size.gather(1, stay)]
         if self.inattentive != "drop":
-            parts.append(take(size, rest).sum(1, keepdim=True))
+            parts.append(size.gather(1, rest).sum(1, keepdim=True))
         return torch.cat(parts, dim=1)
 
     def _owner(self, tokens: Tokens, stay: torch.Tensor, rest: torch.Tensor) -> torch.Tensor | None:
@@ -143,9 +143,7 @@ def check(model: nn.Module, config: Config) -> list[str]:
     has_class_token = trunk.class_token if trunk is not None else bool(site and site.class_token)
     depth = len(trunk.blocks) if trunk is not None else len(site.blocks) if site else 0
     if not has_class_token:
-        reasons.append(
-            "the model has no class token, whose attention is the score; try token_merge"
-        )
+        reasons.append("the model has no class token, whose attention is the score; try token_merge")
     beyond = [block for block in config.blocks or () if not 1 <= block <= depth]
     if beyond:
         reasons.append(f"blocks {beyond} do not exist: the encoder has blocks 1 to {depth}")

@@ -21,9 +21,7 @@ __all__ = [
     "why_not",
 ]
 
-KNOWN = (
-    "timm VisionTransformer (ViT, DeiT, CLIP, DINOv2), transformers ViT, DeiT, DINOv2, CLIP vision"
-)
+KNOWN = "timm VisionTransformer (ViT, DeiT, CLIP, DINOv2), transformers ViT, DeiT, DINOv2, CLIP vision"
 
 
 def find(model: nn.Module) -> Trunk | None:

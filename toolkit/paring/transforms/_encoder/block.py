@@ -71,12 +71,10 @@ class Attention(nn.Module):
     def forward(
         self, x: torch.Tensor, size: torch.Tensor | None, class_scores: bool
     ) -> tuple[torch.Tensor, Attended]:
-        """x [B, N, C], size [B, N, 1] or None -> [B, N, C] and what the reducers need."""
+        """x [B, N, C], size [B, N] or None -> [B, N, C] and what the reducers need."""
         batch, count, _ = x.shape
         shape = (batch, count, self.heads, -1)
-        query, key, value = (
-            layer(x).reshape(shape) for layer in (self.query, self.key, self.value)
-        )
+        query, key, value = (layer(x).reshape(shape) for layer in (self.query, self.key, self.value))
         if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query) * self.scale, self.key_norm(key)
         logits = query.transpose(1, 2) @ key.permute(0, 2, 3, 1)  # [B, H, N, N]

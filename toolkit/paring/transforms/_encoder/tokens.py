@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,7 +12,7 @@ class Tokens(NamedTuple):
 
     Attributes:
         x: [B, N, C] the tokens.
-        size: [B, N, 1] how many patches each token stands for; None while every one stands for one.
+        size: [B, N] how many patches each token stands for; None while every one stands for one.
         owner: [B, P] for each original token the index of the token that holds it now, -1 when it was
             dropped; None unless a map is asked for.
         margin: [B] the smallest gap by which any selection so far was decided, relative to the scores;
@@ -36,12 +36,30 @@ class Tokens(NamedTuple):
         return None if self.margin is None else torch.minimum(self.margin, gap)
 
 
+@torch.library.custom_op("paring::take", mutates_args=())
 def take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Rows of each sequence: x [B, N, C], index [B, K] -> [B, K, C].
+    """Rows of each sequence: x [B, N, C], index [B, K] int64 -> [B, K, C].
 
-    A gather of whole rows: `torch.gather` needs the index repeated over C, which is slow when exported.
+    An operator of its own, because backends differ in how they gather whole rows best: ONNX does by
+    GatherND with a batch dimension, while `torch.gather` would repeat the index C times.
     """
-    batch, count, width = x.shape
-    start = torch.arange(batch, device=x.device)[:, None] * count
-    rows = x.reshape(batch * count, width).index_select(0, (index + start).flatten())
-    return rows.reshape(batch, index.shape[1], width)
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))
+
+
+@take.register_fake
+def _(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    return x.new_empty(x.shape[0], index.shape[1], x.shape[2])
+
+
+def _take_backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    (index,) = ctx.saved_tensors
+    empty = gradient.new_zeros(gradient.shape[0], ctx.count, gradient.shape[2])
+    return empty.scatter_add(1, index[..., None].expand_as(gradient), gradient), None
+
+
+def _take_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+    ctx.count = inputs[0].shape[1]
+
+
+take.register_autograd(_take_backward, setup_context=_take_context)

@@ -17,9 +17,7 @@ def locate(model: nn.Module) -> Site | None:
     if timm_vit is None:  # then no part of the model can come from it
         return None
     for path, module in model.named_modules():
-        if isinstance(module, timm_vit.VisionTransformer) and isinstance(
-            module.blocks, nn.Sequential
-        ):
+        if isinstance(module, timm_vit.VisionTransformer) and isinstance(module.blocks, nn.Sequential):
             return _site(module, f"{path}.blocks".lstrip("."), timm_vit)
     return None
 
@@ -32,9 +30,7 @@ def _site(vit: Any, path: str, timm_vit: Any) -> Site:
             reasons.append(f"{path}.{index} is a {kinds}; pre-norm Block with Attention is needed")
             break
         if block.attn.gate is not None or not isinstance(block.attn.norm, nn.Identity):
-            reasons.append(
-                f"{path}.{index}.attn has a gate or an output norm, which is not known here"
-            )
+            reasons.append(f"{path}.{index}.attn has a gate or an output norm, which is not known here")
             break
     return Site(
         parent=vit,

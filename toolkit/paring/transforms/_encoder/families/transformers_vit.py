@@ -52,9 +52,7 @@ def locate(model: nn.Module) -> Site | None:
             name="encoder",
             path=f"{path}.encoder".lstrip("."),
             blocks=layers,
-            split={"CLIPEncoder": _split_clip, "Dinov2Encoder": _split_dinov2}.get(
-                kind, _split_vit
-            ),
+            split={"CLIPEncoder": _split_clip, "Dinov2Encoder": _split_dinov2}.get(kind, _split_vit),
             wrap=TransformersEncoder,
             prefix=PREFIX[kind],
             class_token=True,
