@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from paring_runtimes import TensorSpec
 
 DEFAULT_OPSET = 20  # the first with Gelu; LayerNormalization came with 17

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from paring_runtimes.errors import InputError
 
 from paring_profiles.result import Candidate, Latency, Profile
 from paring_profiles.statistics import unpaired_ratio, verdict
 from paring_profiles.store import read
+from paring_runtimes.errors import InputError
 
 # Of the settings, those that change what a call costs; how long was measured does not.
 _SETTINGS = ("threads", "seed", "dims")

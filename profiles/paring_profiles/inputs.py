@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from paring_runtimes.errors import InputError
 from paring_runtimes.manifest import TensorSpec
 

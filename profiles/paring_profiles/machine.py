@@ -9,9 +9,9 @@ import platform
 from pathlib import Path
 
 import psutil
-from paring_runtimes.errors import MissingExtraError
 
 from paring_profiles.result import Machine
+from paring_runtimes.errors import MissingExtraError
 
 _TOOLS = ("paring", "onnxruntime", "onnxruntime-gpu", "numpy", "onnx", "psutil")
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paring_runtimes
-from paring_runtimes.errors import InputError
 
+import paring_runtimes
 from paring_profiles import inputs, latency, machine, macs, memory, noise, onnx_graph, operators
 from paring_profiles.compare import ratio_of_macs
 from paring_profiles.result import (
@@ -25,6 +24,7 @@ from paring_profiles.result import (
     Settings,
 )
 from paring_profiles.statistics import paired_ratio, verdict
+from paring_runtimes.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
 from paring_runtimes.errors import EngineError
 
 _RUNS = 3
@@ -112,7 +113,6 @@ def _peak_bytes() -> int:
 def measure_here(request: Mapping[str, Any]) -> MemoryUse:
     """Measure in this process; only meaningful in a fresh one."""
     import paring_runtimes
-
     from paring_profiles import inputs
 
     with suppress(ImportError):  # `load` says what is missing

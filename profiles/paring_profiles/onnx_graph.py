@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from paring_runtimes.errors import ArtifactError, EngineError, MissingExtraError
-from paring_runtimes.manifest import TensorSpec
 
 from paring_profiles import inputs
+from paring_runtimes.errors import ArtifactError, EngineError, MissingExtraError
+from paring_runtimes.manifest import TensorSpec
 
 if TYPE_CHECKING:
     import onnx

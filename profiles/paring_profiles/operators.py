@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import paring_runtimes
-
 from paring_profiles.result import OperatorTime
 
 _WARMUP_RUNS = 3

@@ -11,9 +11,8 @@ import types
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from paring_runtimes.errors import ArtifactError
-
 from paring_profiles.result import SCHEMA_VERSION, Profile
+from paring_runtimes.errors import ArtifactError
 
 
 class _Wrong(ValueError):

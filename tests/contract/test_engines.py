@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import paring_runtimes.engines as package
 import pytest
+
+import paring_runtimes.engines as package
 from paring_runtimes.engines import Engine, Options, engines
 from paring_runtimes.errors import EngineError, MissingExtraError
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import paring_runtimes
 import pytest
 import torch
 from models import FAMILIES, build
+from torch import nn
+
+import paring_runtimes
 from paring.transforms import token_merge, token_prune
 from paring.transforms._encoder import open_encoder
 from paring.transforms.token_map import WithTokenMap, trace
@@ -18,7 +20,6 @@ from paring_exporters.formats.onnx import export
 from paring_exporters.onnx_graph.difference import first_difference, locate
 from paring_exporters.request import Request
 from paring_runtimes.errors import ExportError
-from torch import nn
 
 STEPS = {
     "open": lambda model: (open_encoder(model), model)[1],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from paring_exporters.parity import TOLERANCES, Case, cases, compare, signal_to_noise_db
 
 CASE = Case("ones", np.ones((4, 1, 2, 2), np.float32))
@@ -11,9 +12,7 @@ EXPECTED = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 0.0], [7.0, 8.0]], np.float32
 
 
 def result(actual: np.ndarray, margin: np.ndarray | None = None, precision: str = "fp32"):  # type: ignore[no-untyped-def]
-    return compare(
-        lambda pixels: ({"y": EXPECTED}, margin), lambda pixels: {"y": actual}, [CASE], precision
-    )
+    return compare(lambda pixels: ({"y": EXPECTED}, margin), lambda pixels: {"y": actual}, [CASE], precision)
 
 
 def test_both_tolerances_are_added() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from paring_profiles.result import Candidate, Comparison, Latency, Machine, Profile, Settings
 
 _KINDS = {

@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import pytest
+
 from paring_profiles import compare, write
 from paring_runtimes.errors import InputError
 

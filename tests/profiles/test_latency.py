@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+
 from paring_profiles import latency
 from paring_profiles.result import Settings
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+
 from paring_profiles import macs
 from paring_profiles.mac_formulas import FORMULAS, Node
 from paring_runtimes.errors import ArtifactError, EngineError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+
 from paring_profiles import macs
 
 torch = pytest.importorskip("torch")

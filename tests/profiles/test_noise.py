@@ -8,6 +8,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+
 from paring_profiles import noise
 
 RNG = np.random.default_rng(0)

@@ -6,8 +6,9 @@ import dataclasses
 import json
 
 import numpy as np
-import paring_runtimes
 import pytest
+
+import paring_runtimes
 from paring_profiles import Settings, compare, memory, operators, profile, read, write
 from paring_runtimes.errors import ArtifactError, EngineError, InputError
 

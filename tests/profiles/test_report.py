@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+
 from paring_profiles import report, store
 from paring_profiles.report import html, markdown, tables
 from paring_profiles.result import (
@@ -340,13 +341,9 @@ EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(1)> $x$ | `a` fill: 
 
 def test_names_are_escaped(profile: Profile, tmp_path: Path) -> None:
     first, second, _ = profile.candidates
-    second = replace(
-        second, name=EVIL, source=EVIL, recipe={EVIL: EVIL}, transforms=[{"name": EVIL}]
-    )
+    second = replace(second, name=EVIL, source=EVIL, recipe={EVIL: EVIL}, transforms=[{"name": EVIL}])
     made = [replace(found, candidate=EVIL) for found in profile.comparisons[:2]]
-    evil = replace(
-        profile, candidates=[first, second], comparisons=made, noise=[EVIL], tools={EVIL: EVIL}
-    )
+    evil = replace(profile, candidates=[first, second], comparisons=made, noise=[EVIL], tools={EVIL: EVIL})
     page = html.render(evil)
     assert "<script" not in page
     assert "<img" not in page
@@ -378,9 +375,7 @@ def test_write_makes_three_files_and_leaves_no_other(profile: Profile, tmp_path:
     assert paths.html.read_text(encoding="utf-8") == html.render(profile, curve())
 
 
-def test_a_missing_extra_is_named(
-    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_extra_is_named(profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"paring\[report\]"):
         report.write(profile, tmp_path / "out")

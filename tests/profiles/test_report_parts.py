@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from paring_profiles.report import quantities
 from paring_profiles.report.pictures import read_samples, strips
 from paring_runtimes.errors import ArtifactError
@@ -77,9 +78,7 @@ def test_truncated_samples_are_refused(tmp_path: Path) -> None:
         ({"labels": np.array([{}], object)}, "no readable sample pictures"),
     ],
 )
-def test_samples_that_do_not_fit_are_refused(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
+def test_samples_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
         read_samples(write_samples(tmp_path, **changes))
 
@@ -93,9 +92,7 @@ def test_samples_that_do_not_fit_are_refused(
         (1190.0, 1330.0, 1234.5, ("1,234", "1,190 to 1,330")),
     ],
 )
-def test_intervals_show_their_width(
-    low: float, high: float, value: float, expected: tuple[str, str]
-) -> None:
+def test_intervals_show_their_width(low: float, high: float, value: float, expected: tuple[str, str]) -> None:
     assert quantities.interval(low, high, value) == expected
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+
 from paring_profiles import read, write
 from paring_runtimes.errors import ArtifactError
 

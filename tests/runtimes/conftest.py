@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from paring_runtimes import Manifest, TensorSpec
 from paring_runtimes.artifact import hash_files, write_manifest
 

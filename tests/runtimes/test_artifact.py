@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from paring_runtimes import ArtifactError, IntegrityError, Manifest, TensorSpec, read_manifest
 from paring_runtimes.artifact import (
     hash_files,

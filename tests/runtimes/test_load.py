@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+
 from paring_runtimes import (
     ArtifactError,
     EngineError,

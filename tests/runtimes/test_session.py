@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+
 from paring_runtimes import EngineError, InputError, Manifest, Session, TensorSpec, load
 from paring_runtimes.artifact import hash_files, write_manifest
 

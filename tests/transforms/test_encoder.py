@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from models import FAMILIES, build, timm_vit
+
 from paring.transforms._encoder import find, open_encoder, take, why_not
 
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import FAMILIES, build, timm_vit
+
 from paring.transforms import token_merge, token_prune
 from paring.transforms._encoder import Attended, Tokens
 from paring.transforms.token_map import tokens_per_layer, trace

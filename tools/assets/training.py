@@ -80,9 +80,7 @@ def train(
         if step % 20 == 0:
             done = step + 1 - first
             left = (schedule.steps - step - 1) * (time.monotonic() - started) / done
-            print(
-                f"step {step}/{schedule.steps} loss {loss.item():.4f} eta {left:.0f} s", flush=True
-            )
+            print(f"step {step}/{schedule.steps} loss {loss.item():.4f} eta {left:.0f} s", flush=True)
         if time.monotonic() - saved > schedule.checkpoint_every_s:
             _save(model, optimizer, step + 1, checkpoint)
             saved = time.monotonic()

@@ -22,8 +22,9 @@ from time import perf_counter_ns
 import numpy as np
 import onnx
 import onnxruntime
-import paring_runtimes
 from onnx import TensorProto, helper
+
+import paring_runtimes
 
 CALLS = 200
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+
 from paring_runtimes import TensorSpec
 from paring_runtimes.errors import ExportError, MissingExtraError
-from torch import nn
 
 from ..half import HalfPrecision
 from ..hints import explain

@@ -49,10 +49,7 @@ def _speed(comparison: Comparison) -> str:
             f"shows no difference in latency from {comparison.baseline} {place} "
             f"(ratio {quantities.fixed(value, 2)}, {_interval(low, high)})"
         )
-    return (
-        f"is {quantities.ratio(value)} {word} {comparison.baseline} "
-        f"({_interval(low, high)}) {place}"
-    )
+    return f"is {quantities.ratio(value)} {word} {comparison.baseline} ({_interval(low, high)}) {place}"
 
 
 def _interval(low: float, high: float) -> str:

@@ -7,11 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from paring_runtimes.errors import MissingExtraError
-
 from paring_profiles.report import details, pictures, plots, tables
 from paring_profiles.report.headline import headline, others
 from paring_profiles.result import Candidate, Profile
+from paring_runtimes.errors import MissingExtraError
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+
 from paring_runtimes.errors import ArtifactError
 
 SAMPLES_FILE = "samples.npz"
@@ -98,9 +99,7 @@ def read_samples(path: Path) -> Samples:
     return Samples(images, labels, maps, rows, columns, names, fused)
 
 
-def _check(
-    path: Path, images: NDArray[Any], maps: Ints, patches: int, stages: int, fused: int
-) -> None:
+def _check(path: Path, images: NDArray[Any], maps: Ints, patches: int, stages: int, fused: int) -> None:
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3):
         raise ArtifactError(
             f"{path}: images are {images.dtype} {images.shape}; uint8 [n, H, W, 1 or 3] expected"
@@ -130,9 +129,7 @@ def _spread(samples: Samples) -> list[int]:
 def _original(image: NDArray[np.uint8], name: str, label: str) -> str:
     height, width = image.shape[:2]
     crisp = ' class="crisp"' if width < CRISP_BELOW else ""
-    body = (
-        f'<image id="{name}"{crisp} width="{width}" height="{height}" href="{_data_uri(image)}"/>'
-    )
+    body = f'<image id="{name}"{crisp} width="{width}" height="{height}" href="{_data_uri(image)}"/>'
     return _svg(width, height, f"{label}: the original image", body)
 
 
@@ -156,14 +153,10 @@ def _stage(samples: Samples, index: int, stage: int, name: str, label: str) -> P
     stage_name = samples.stage_names[stage]
     said = _in_words(dropped, fused_in, merged)
     alt = f"{label}, after {stage_name}: {said}"
-    return Picture(
-        _svg(image.shape[1], image.shape[0], alt, body), f"{stage_name}: {tokens} tokens"
-    )
+    return Picture(_svg(image.shape[1], image.shape[0], alt, body), f"{stage_name}: {tokens} tokens")
 
 
-def _in_words(
-    dropped: NDArray[np.bool_], fused: NDArray[np.bool_], merged: list[NDArray[np.bool_]]
-) -> str:
+def _in_words(dropped: NDArray[np.bool_], fused: NDArray[np.bool_], merged: list[NDArray[np.bool_]]) -> str:
     joined = sum(int(group.sum()) for group in merged)
     gone, in_one = int(dropped.sum()), int(fused.sum())
     parts = [f"{dropped.size - gone - in_one - joined} of {dropped.size} patches kept as they are"]
@@ -179,9 +172,7 @@ def _merged_groups(grid: Ints, apart: NDArray[np.bool_]) -> list[NDArray[np.bool
     return [grid == token for token in tokens[counts > 1]]
 
 
-def _fills(
-    image: NDArray[np.uint8], groups: list[NDArray[np.bool_]], box: tuple[float, float]
-) -> str:
+def _fills(image: NDArray[np.uint8], groups: list[NDArray[np.bool_]], box: tuple[float, float]) -> str:
     """Each group in the mean colour of its pixels."""
     paths = []
     for group in groups:
@@ -197,17 +188,13 @@ def _fills(
 def _squares(mask: NDArray[np.bool_], box: tuple[float, float]) -> str:
     """Path data of the patches in a mask."""
     wide, tall = box
-    return "".join(
-        f"M{x * wide:g} {y * tall:g}h{wide:g}v{tall:g}h{-wide:g}z" for y, x in np.argwhere(mask)
-    )
+    return "".join(f"M{x * wide:g} {y * tall:g}h{wide:g}v{tall:g}h{-wide:g}z" for y, x in np.argwhere(mask))
 
 
 def _diagonals(mask: NDArray[np.bool_], box: tuple[float, float]) -> str:
     """One rising diagonal a patch: neighbours join to a hatch."""
     wide, tall = box
-    return "".join(
-        f"M{x * wide:g} {(y + 1) * tall:g}l{wide:g} {-tall:g}" for y, x in np.argwhere(mask)
-    )
+    return "".join(f"M{x * wide:g} {(y + 1) * tall:g}l{wide:g} {-tall:g}" for y, x in np.argwhere(mask))
 
 
 def _outline(mask: NDArray[np.bool_], box: tuple[float, float]) -> str:

@@ -76,10 +76,7 @@ def curve(points: dict[str, Any]) -> Plot:
     percent = 100 if quantities.as_share(metric) else 1
     transforms = list(dict.fromkeys(str(point["transform"]) for point in points["points"]))
     with _axes("curve", 3.9) as (axes, finish):
-        lines = {
-            name: [p for p in points["points"] if str(p["transform"]) == name]
-            for name in transforms
-        }
+        lines = {name: [p for p in points["points"] if str(p["transform"]) == name] for name in transforms}
         outermost = max(lines, key=lambda name: _reach(lines[name]))
         for index, (name, of_one) in enumerate(lines.items()):
             _curve_line(axes, index, name, of_one, percent)
@@ -94,9 +91,7 @@ def curve(points: dict[str, Any]) -> Plot:
         return Plot(finish(title), title, caption)
 
 
-def _curve_line(
-    axes: Axes, index: int, name: str, points: list[dict[str, Any]], percent: int
-) -> None:
+def _curve_line(axes: Axes, index: int, name: str, points: list[dict[str, Any]], percent: int) -> None:
     points = sorted(points, key=lambda point: point["latency_ratio"])
     x = np.array([point["latency_ratio"] for point in points])
     y = np.array([point["accuracy"] for point in points]) * percent
@@ -122,9 +117,7 @@ def _reach(points: list[dict[str, Any]]) -> float:
     return float(np.mean([point["accuracy"] * point["latency_ratio"] for point in points]))
 
 
-def _curve_labels(
-    axes: Axes, index: int, points: list[dict[str, Any]], percent: int, above: bool
-) -> None:
+def _curve_labels(axes: Axes, index: int, points: list[dict[str, Any]], percent: int, above: bool) -> None:
     """Keep ratios at the points: the outermost line's above, the others' below, clear of it."""
     for point in points:
         if point.get("keep_ratio") is None:
@@ -218,9 +211,7 @@ def tokens(profile: Profile) -> Plot | None:
                 continue
             layers = np.arange(1, len(counts) + 1)
             look = {"color": _colour(index), "linestyle": LINES[index % len(LINES)]}
-            axes.step(
-                layers, counts, where="mid", linewidth=1.8, label=_shown(candidate.name), **look
-            )
+            axes.step(layers, counts, where="mid", linewidth=1.8, label=_shown(candidate.name), **look)
         axes.set_ylim(bottom=0)
         axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("layer")

@@ -119,18 +119,12 @@ def _ratio_rows(profile: Profile, batch_size: int) -> list[Row]:
 
 def _comparison(profile: Profile, candidate: Candidate, batch_size: int) -> Comparison | None:
     return next(
-        (
-            c
-            for c in profile.comparisons
-            if c.candidate == candidate.name and c.batch_size == batch_size
-        ),
+        (c for c in profile.comparisons if c.candidate == candidate.name and c.batch_size == batch_size),
         None,
     )
 
 
-def _with_baseline(
-    found: list[Comparison | None], show: Callable[[Comparison], Cell]
-) -> tuple[Cell, ...]:
+def _with_baseline(found: list[Comparison | None], show: Callable[[Comparison], Cell]) -> tuple[Cell, ...]:
     cells = _cells(found, show)
     return (Cell("baseline"), *cells[1:])
 
@@ -204,14 +198,10 @@ def _quality_rows(candidates: list[Candidate]) -> list[Row]:
         return [Row("Accuracy", "", tuple(Cell("not measured") for _ in candidates))]
     rows = []
     for metric in metrics:
-        found = [
-            c.quality if c.quality and c.quality["metric"] == metric else None for c in candidates
-        ]
+        found = [c.quality if c.quality and c.quality["metric"] == metric else None for c in candidates]
         label = metric[:1].upper() + metric[1:]
         rows.append(Row(label, "measured", tuple(_quality_after(metric, q) for q in found)))
-        rows.append(
-            Row("Drop from the source", "measured", tuple(_quality_drop(metric, q) for q in found))
-        )
+        rows.append(Row("Drop from the source", "measured", tuple(_quality_drop(metric, q) for q in found)))
     return rows
 
 

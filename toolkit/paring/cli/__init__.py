@@ -13,14 +13,14 @@ import os
 import sys
 
 import typer
-from paring_runtimes.errors import ParingError
 from rich.markup import escape
+
+from paring_runtimes.errors import ParingError
 
 from .output import errors, wants_json
 
 COMMANDS = ("convert", "profile", "compare", "run", "inspect", "list", "doctor", "demo", "recipe")
-HELP = (__doc__ or "").replace("The `paring` command. One file a command; this one holds what they share"
-                               " at the top.", "Make a trained model cheap enough to ship, and prove it.")  # fmt: skip
+HELP = "Make a trained model cheap enough to ship, and prove it.\n\n" + (__doc__ or "").partition("\n\n")[2]
 
 
 def app() -> typer.Typer:

@@ -25,7 +25,13 @@ def compare(
         print_json(found)
         return
     measured = [
-        [row.label, row.created, str(row.latency.batch_size), f"{row.latency.p50_ms:.3f}", _text(row.latency.p50_ci95_ms)]
+        [
+            row.label,
+            row.created,
+            str(row.latency.batch_size),
+            f"{row.latency.p50_ms:.3f}",
+            _text(row.latency.p50_ci95_ms),
+        ]
         for row in found.rows
     ]
     table("recorded, measured", ("model", "when", "batch", "p50 ms", "95 % interval"), measured)

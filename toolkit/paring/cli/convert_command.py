@@ -40,9 +40,7 @@ def convert(
     rtol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
     allow: Allow = None,
     overwrite: Annotated[bool, typer.Option(help="replace an artifact that is there")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the whole recipe and stop")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the whole recipe and stop")] = False,
     json: Json = False,
 ) -> None:
     """Transform a model, export it, prove that the export computes the same, and gate its quality."""
@@ -68,9 +66,7 @@ def convert(
         with stages(json) as progress:
             from ..pipeline import convert as run
 
-            done = run(
-                whole, output, allow=frozenset(allow or ()), overwrite=overwrite, progress=progress
-            )
+            done = run(whole, output, allow=frozenset(allow or ()), overwrite=overwrite, progress=progress)
     if json:
         print_json(done)
         return

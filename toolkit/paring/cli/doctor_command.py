@@ -47,9 +47,7 @@ def doctor(json: Json = False) -> None:
 def _try(part: str, extra: str, module: str, use: Callable[[], str]) -> Finding:
     """Import `module` and use it: installed is not the same as working."""
     if find_spec(module) is None:
-        return Finding(
-            part, "missing", f"{module} is not installed", f"pip install 'paring[{extra}]'"
-        )
+        return Finding(part, "missing", f"{module} is not installed", f"pip install 'paring[{extra}]'")
     try:
         return Finding(part, "works", use(), None)
     except Exception as error:

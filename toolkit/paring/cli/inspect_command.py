@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from paring_runtimes import Manifest, TensorSpec, read_manifest
 from paring_runtimes.artifact import verify_files
 
@@ -17,9 +19,7 @@ def register(tree: typer.Typer) -> None:
     tree.command()(inspect)
 
 
-def inspect(
-    artifact: Annotated[Path, typer.Argument(help="artifact folder")], json: Json = False
-) -> None:
+def inspect(artifact: Annotated[Path, typer.Argument(help="artifact folder")], json: Json = False) -> None:
     """Show an artifact's manifest and check its files against their digests."""
     manifest = read_manifest(artifact)
     verify_files(artifact, manifest)
@@ -55,7 +55,7 @@ def _spec(spec: TensorSpec) -> str:
     return f"{spec.name}: {spec.dtype} [{', '.join(str(size) for size in spec.shape)}]"
 
 
-def _pairs(values: dict[str, object]) -> str:
+def _pairs(values: Mapping[str, object]) -> str:
     return "\n".join(f"{key}: {value}" for key, value in values.items() if value is not None) or "-"
 
 

@@ -30,9 +30,7 @@ def profile(
     min_runs: Annotated[int, typer.Option(help="timed runs a candidate, at least")] = 100,
     min_seconds: Annotated[float, typer.Option(help="timed seconds a candidate, at least")] = 3.0,
     max_seconds: Annotated[float, typer.Option(help="give up a measurement after this")] = 120.0,
-    dim: Annotated[
-        list[str] | None, typer.Option(help="size of a symbolic dimension: height=224")
-    ] = None,
+    dim: Annotated[list[str] | None, typer.Option(help="size of a symbolic dimension: height=224")] = None,
     seed: Annotated[int, typer.Option(help="of the inputs and of the order")] = 0,
     json: Json = False,
 ) -> None:
@@ -63,9 +61,7 @@ def profile(
         console.print(f"report    {written.html}", soft_wrap=True, highlight=False)
 
 
-def measure(
-    paths: list[str], names: list[str] | None, settings: dict[str, Any], quiet: bool
-) -> Any:
+def measure(paths: list[str], names: list[str] | None, settings: dict[str, Any], quiet: bool) -> Any:
     """Profile with a progress bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with extras("profiling"), Progress(*columns, console=errors, disable=quiet) as bar:

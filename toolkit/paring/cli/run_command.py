@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import paring_runtimes
 import typer
+
+import paring_runtimes
 from paring_runtimes import Session
 from paring_runtimes.errors import InputError
 
@@ -32,9 +33,7 @@ def run(
     ] = None,
     random: Annotated[bool, typer.Option("--random", help="random inputs")] = False,
     batch: Annotated[int, typer.Option(help="batch size of random inputs")] = 1,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="write outputs as .npz")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write outputs as .npz")] = None,
     threads: Annotated[int | None, typer.Option(help="intra-op threads")] = None,
     json: Json = False,
 ) -> None:
@@ -70,7 +69,9 @@ def _images(session: Session, paths: list[Path]) -> dict[str, np.ndarray]:
     if not known:
         raise InputError(f"run --image: how to prepare images for {session.inputs[0].name} is not recorded")
     size = None if known["size"] is None else tuple(known["size"])
-    preprocess = Preprocess(**{**known, "size": size, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
+    preprocess = Preprocess(
+        **{**known, "size": size, "mean": tuple(known["mean"]), "std": tuple(known["std"])}
+    )
     spec = session.inputs[0]
     mode = "L" if preprocess.channels == 1 else "RGB"
     arrays = []
@@ -79,9 +80,7 @@ def _images(session: Session, paths: list[Path]) -> dict[str, np.ndarray]:
             picture = np.asarray(Image.open(path).convert(mode))
         except OSError as error:
             raise InputError(f"{path}: not an image that can be read ({error})") from None
-        arrays.append(
-            preprocess.apply(picture[None] if mode == "RGB" else picture[None, ..., None])
-        )
+        arrays.append(preprocess.apply(picture[None] if mode == "RGB" else picture[None, ..., None]))
     return {spec.name: np.concatenate(arrays)}
 
 
@@ -89,9 +88,7 @@ def _arrays(session: Session, path: Path) -> dict[str, np.ndarray]:
     try:
         loaded = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: no array file (.npy or .npz) that can be read: {error}"
-        ) from None
+        raise InputError(f"{path}: no array file (.npy or .npz) that can be read: {error}") from None
     if isinstance(loaded, np.ndarray):
         return {session.inputs[0].name: loaded}
     return {name: loaded[name] for name in loaded.files}
@@ -112,7 +109,7 @@ def _random(session: Session, batch: int) -> dict[str, np.ndarray]:
 
 def _summary(name: str, value: np.ndarray) -> dict[str, Any]:
     flat = value.reshape(len(value), -1)[0] if value.ndim else value.reshape(1)
-    best = np.argsort(-flat, kind="stable")[:TOP] if value.ndim == 2 else []
+    best = np.argsort(-flat, kind="stable")[: TOP if value.ndim == 2 else 0]
     first = ", ".join(f"{index}: {flat[index]:.4f}" for index in best)
     return {
         "name": name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ class TokenMap(NamedTuple):
     margin: torch.Tensor
 
 
-def trace(model: nn.Module, pixels: torch.Tensor) -> tuple[object, TokenMap | None]:
+def trace(model: nn.Module, pixels: torch.Tensor) -> tuple[Any, TokenMap | None]:
     """The model's own outputs and its token map; None where no token step is in the model."""
     trunk = find(model)
     if trunk is None:
@@ -37,7 +37,7 @@ def trace(model: nn.Module, pixels: torch.Tensor) -> tuple[object, TokenMap | No
     if not record.stages:
         return outputs, None
     owners = [stage.owner[:, trunk.prefix :] for stage in record.stages if stage.owner is not None]
-    reducers = [reducer for block in trunk.blocks for reducer in block.reducers]
+    reducers = [reducer for block in trunk.opened() for reducer in block.reducers]
     fused = tuple(
         stage.x.shape[1] - 1 if getattr(reducer, "inattentive", "drop") != "drop" else -1
         for stage, reducer in zip(record.stages, reducers, strict=True)
@@ -57,7 +57,7 @@ class WithTokenMap(nn.Module):
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """[B, C, H, W] -> the model's outputs, then the token map."""
         outputs, token_map = trace(self.model, pixels)
-        plain = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)  # type: ignore[arg-type]
+        plain = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
         return plain if token_map is None else (*plain, token_map.owner)
 
 

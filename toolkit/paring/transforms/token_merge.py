@@ -194,7 +194,8 @@ def check(model: nn.Module, config: Config) -> list[str]:
 def apply(model: nn.Module, config: Config) -> nn.Module:
     """Put a merging step into every block that merges. The model given is changed and returned."""
     trunk = open_encoder(model)
-    for block, reducer in zip(trunk.blocks, _reducers(config, trunk.prefix, len(trunk.blocks)), strict=True):
+    reducers = _reducers(config, trunk.prefix, len(trunk.blocks))
+    for block, reducer in zip(trunk.opened(), reducers, strict=True):
         block.attention.proportional &= config.proportional_attention
         if reducer.r != 0:
             block.reducers.append(reducer)

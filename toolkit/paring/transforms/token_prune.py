@@ -155,5 +155,5 @@ def apply(model: nn.Module, config: Config) -> nn.Module:
     trunk = open_encoder(model)
     for number in config.blocks or default_blocks(len(trunk.blocks)):
         reducer = PruneTokens(config.keep_ratio, config.inattentive, trunk.prefix)
-        trunk.blocks[number - 1].reducers.append(reducer)
+        trunk.opened()[number - 1].reducers.append(reducer)
     return model

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import nn
 
-from .block import Block, BlockParts
+from .block import Block, BlockParts, Reducer
 from .tokens import Tokens
 
 
@@ -48,6 +49,10 @@ class Trunk(nn.Module):
                 self._record.stage_names += [f"block {number}"] * len(stages)
         return tokens.x
 
+    def opened(self) -> list[Block]:
+        """The blocks, with their type."""
+        return [block for block in self.blocks if isinstance(block, Block)]
+
     @contextmanager
     def recording(self) -> Iterator[Record]:
         """Inside, a forward pass also writes what it decided into the record given."""
@@ -60,8 +65,8 @@ class Trunk(nn.Module):
     def tokens_per_layer(self, tokens: int) -> list[int]:
         """How many tokens each block's MLP sees when `tokens` enter."""
         counts = []
-        for block in self.blocks:
+        for block in self.opened():
             for reducer in block.reducers:
-                tokens = reducer.count(tokens)
+                tokens = cast(Reducer, reducer).count(tokens)
             counts.append(tokens)
         return counts
