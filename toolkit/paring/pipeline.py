@@ -89,6 +89,7 @@ def _job(recipe: Recipe, allow: frozenset[str], progress: Progress) -> Job:
         weights=recipe.weights,
         allow=allow,
         image_size=recipe.export.image_size,
+        any_image_size="image_size" in recipe.export.dynamic,
         seed=recipe.seed,
     )
     if source.model is None:
