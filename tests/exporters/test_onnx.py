@@ -102,12 +102,6 @@ def test_image_size_stays_open_where_the_model_allows(tmp_path: Path) -> None:
             np.testing.assert_allclose(logits, model(pixels).detach(), atol=1e-5, rtol=1e-4)
 
 
-def test_a_fixed_image_size_is_said_so(tmp_path: Path) -> None:
-    request = Request(torch.randn(2, 3, 32, 32), dynamic=("batch", "image_size"), size_step=4)
-    with pytest.raises(ExportError, match=r"remove image_size|Remove image_size|vision_transformer"):
-        export(build("timm ViT"), request, tmp_path)
-
-
 class DropBelowThreshold(nn.Module):
     """Keeps what exceeds a threshold: how many is known only from the values."""
 
