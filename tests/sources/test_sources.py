@@ -470,3 +470,9 @@ def test_examples_come_from_the_generator() -> None:
     assert draws[0].shape == (3, 3, 32, 32)
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
+
+
+def test_random_weights_hold_no_zero_biases() -> None:
+    model = load_model("timm:vit_tiny_patch16_224").model
+    assert model is not None
+    assert all(parameter.any() for parameter in model.parameters())

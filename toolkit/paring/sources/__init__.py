@@ -21,7 +21,7 @@ from paring_runtimes.errors import SourceError
 from paring_runtimes.suggest import near_miss
 
 from ._digest import digest
-from ._loaded import LoadedModel, Request
+from ._loaded import LoadedModel, Request, fill_zeros
 
 __all__ = ["RISKS", "LoadedModel", "Request", "Source", "digest", "load_model", "sources"]
 
@@ -91,7 +91,10 @@ def load_model(
         any_image_size=any_image_size,
         seed=seed,
     )
-    return known[prefix].load(request)
+    loaded = known[prefix].load(request)
+    if loaded.random_weights and loaded.model is not None:
+        fill_zeros(loaded.model, seed)
+    return loaded
 
 
 def _unknown(spec: str, prefix: str, known: list[str]) -> str:

@@ -112,3 +112,18 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+def fill_zeros(model: nn.Module, seed: int) -> None:
+    """Give parameters that start as zeros small random values.
+
+    Graph clean-up removes an addition of zeros, so that a freshly built model would be faster than a
+    trained one of the same shape.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.02, generator=generator)
