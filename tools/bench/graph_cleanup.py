@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
+
 import paring
 
 STEPS = {"token_prune": {"keep_ratio": 0.7}, "token_merge": {"r": 13}}

@@ -10,9 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
-import paring
 import torch
 from transformers import ViTConfig, ViTForImageClassification
+
+import paring
 
 
 def main() -> None:
@@ -45,15 +46,14 @@ def main() -> None:
         )
     for ratio in found.comparisons:
         low, high = ratio.latency_ratio_ci95
-        print(
-            f"batch {ratio.batch_size}: optimum / paring = {ratio.latency_ratio:.3f} ({low:.3f} to {high:.3f})"
-        )
+        size, speedup = ratio.batch_size, ratio.latency_ratio
+        print(f"batch {size}: optimum / paring = {speedup:.3f} ({low:.3f} to {high:.3f})")
     for sentence in found.noise:
         print(f"noise: {sentence}")
 
 
 def _fix_image(path: Path) -> None:
-    """optimum leaves channels and image size symbolic; the profiler needs them fixed, the graph is as it was."""
+    """Name the sizes that optimum leaves symbolic, for the profiler; the nodes stay as they are."""
     graph = onnx.load(path)
     for dim, size in zip(graph.graph.input[0].type.tensor_type.shape.dim[1:], (3, 224, 224), strict=True):
         dim.ClearField("dim_param")
