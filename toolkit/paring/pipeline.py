@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from torch import nn
 
@@ -67,7 +68,6 @@ def convert(
         if baseline is not None:
             beside = stack.enter_context(new_artifact(baseline, overwrite))
             before = build(job, plain, beside, "baseline")
-            _finish(beside, before.manifest, None)
         elif job.data is not None:
             scratch = Path(stack.enter_context(TemporaryDirectory()))
             before = build(job, plain, scratch, "baseline")
@@ -76,7 +76,9 @@ def convert(
         if job.data is not None and before is not None:
             found = quality(before.answers, after.answers, job.data, job.data_name)
             gate(recipe, found)
-        manifest = _finish(folder, after.manifest, found)
+        if baseline is not None and before is not None:
+            _finish(beside, before.manifest, None if found is None else found.of_baseline())
+        manifest = _finish(folder, after.manifest, None if found is None else found.as_dict())
     return Converted(output, baseline, manifest, job.notes())
 
 
@@ -154,8 +156,8 @@ def gate(recipe: Recipe, found: Quality) -> None:
             )
 
 
-def _finish(folder: Path, manifest: Manifest, found: Quality | None) -> Manifest:
+def _finish(folder: Path, manifest: Manifest, found: dict[str, Any] | None) -> Manifest:
     """Write the manifest, with the digests of all files, as the last thing."""
-    whole = replace(manifest, files=hash_files(folder), quality=None if found is None else found.as_dict())
+    whole = replace(manifest, files=hash_files(folder), quality=found)
     write_manifest(folder, whole)
     return whole

@@ -40,6 +40,13 @@ class Quality:
         """JSON form, for the manifest."""
         return asdict(self)
 
+    def of_baseline(self) -> dict[str, Any]:
+        """JSON form for the baseline's manifest: its accuracy, and nothing that it lost."""
+        shared = {
+            key: asdict(self)[key] for key in ("metric", "samples", "data", "data_digest", "provenance")
+        }
+        return {**shared, "after": self.before, "after_ci95": self.before_ci95}
+
 
 def correct(
     session: Session,

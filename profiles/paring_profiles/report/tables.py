@@ -217,7 +217,9 @@ def _quality_after(metric: str, quality: dict[str, Any] | None) -> Cell:
 
 
 def _quality_drop(metric: str, quality: dict[str, Any] | None) -> Cell:
-    if not quality or quality.get("drop") is None:
+    if quality and quality.get("drop") is None:
+        return Cell("baseline")
+    if not quality:
         return Cell("not measured")
     notes = []
     if quality.get("drop_ci95"):

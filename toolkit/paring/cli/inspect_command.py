@@ -78,7 +78,5 @@ def _quality(manifest: Manifest) -> str:
     found = manifest.quality
     if found is None:
         return "not measured"
-    return (
-        f"{found['metric']} {found['before']:.4f} -> {found['after']:.4f} on {found['samples']} images"
-        f" of {found['data']}"
-    )
+    before = f"{found['before']:.4f} -> " if "before" in found else ""
+    return f"{found['metric']} {before}{found['after']:.4f} on {found['samples']} images of {found['data']}"
