@@ -95,9 +95,10 @@ def interleave(
 ) -> list[Turns]:
     """Time candidates in rounds: in each, every candidate has one turn, in random order.
 
-    With `settle_s` 0 a turn is one timed call. Otherwise a candidate first runs untimed for that
-    long, until the threads of the one before have gone to sleep, and is then timed for as long; the
-    turn's value is the median of its calls.
+    With `settle_s` 0 a turn is an untimed call, which brings the candidate's weights back into the
+    caches that the one before has filled with its own, then a timed one. Otherwise a candidate first
+    runs untimed for that long, until the threads of the one before have gone to sleep, and is then timed
+    for as long; the turn's value is the median of its calls.
 
     Ends when every candidate has `min_runs` calls and `min_seconds` of timed calls; at
     `max_seconds`; or after 10,000 rounds. At least one round is timed.
@@ -123,10 +124,10 @@ def interleave(
 
 def _take_turn(call: Call, turn: Turns, settle_s: float) -> None:
     times: list[float] = []
-    if settle_s > 0:
-        settled = time.perf_counter() + settle_s
-        while time.perf_counter() < settled:
-            call()
+    settled = time.perf_counter() + settle_s
+    call()
+    while time.perf_counter() < settled:
+        call()
     end = time.perf_counter() + settle_s
     while not times or time.perf_counter() < end:
         times.append(time_call(call))

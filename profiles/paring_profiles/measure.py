@@ -198,10 +198,10 @@ def _time(
 
 def _method(subject: _Subject, settings: Settings, settle_s: float) -> str:
     session = subject.session
-    settling = f" ({settle_s * 1e3:.0f} ms each, after as long untimed)" if settle_s else ""
+    settling = f"{settle_s * 1e3:.0f} ms each, after as long untimed" if settle_s else "after an untimed call"
     return (
         f"{session.engine}, {'+'.join(session.providers)}, {settings.threads} threads, "
-        f"perf_counter_ns around run, candidates in turns in random order{settling}"
+        f"perf_counter_ns around run, candidates in turns in random order ({settling})"
     )
 
 

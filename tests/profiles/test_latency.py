@@ -27,15 +27,16 @@ def test_every_candidate_has_one_turn_a_round_in_changing_order():
     calls = [lambda n=n: log.append(n) for n in "abc"]
     turns = latency.interleave(calls, _quick())
     assert [len(t.samples_ms) for t in turns] == [30, 30, 30]
-    rounds = ["".join(log[i : i + 3]) for i in range(0, 90, 3)]
+    assert log[::2] == log[1::2]  # an untimed call, then a timed one
+    rounds = ["".join(log[i : i + 6 : 2]) for i in range(0, 180, 6)]
     assert {"".join(sorted(r)) for r in rounds} == {"abc"}
     assert len(set(rounds)) == 6  # all orders occur
     log.clear()
     latency.interleave(calls, _quick())
-    assert rounds == ["".join(log[i : i + 3]) for i in range(0, 90, 3)]  # seeded
+    assert rounds == ["".join(log[i : i + 6 : 2]) for i in range(0, 180, 6)]  # seeded
     log.clear()
     latency.interleave(calls, _quick(seed=1))
-    assert rounds != ["".join(log[i : i + 3]) for i in range(0, 90, 3)]
+    assert rounds != ["".join(log[i : i + 6 : 2]) for i in range(0, 180, 6)]
 
 
 def test_a_turn_is_timed_by_the_clock():
@@ -104,7 +105,7 @@ def test_threads_that_stay_busy_after_a_call_are_noticed():
 
 def test_progress_comes_between_rounds():
     told: list[float] = []
-    latency.interleave([lambda: time.sleep(0.05)], _quick(min_runs=24, max_seconds=5), progress=told.append)
+    latency.interleave([lambda: time.sleep(0.05)], _quick(min_runs=12, max_seconds=5), progress=told.append)
     assert 1 <= len(told) <= 3
     assert told == sorted(told)
     assert all(0 < share <= 1 for share in told)
