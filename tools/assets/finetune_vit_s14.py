@@ -21,7 +21,7 @@ from transformers import Dinov2ForImageClassification
 PIXELS = 112
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-SCHEDULE = Schedule(samples=24_000, batch_size=32, learning_rate=6e-5)
+SCHEDULE = Schedule(samples=48_000, batch_size=32, learning_rate=6e-5)
 KEPT_PATCHES = 0.5
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-console = Console()
+PIPED_WIDTH = 140  # columns where there is no terminal to ask
+console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 errors = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
@@ -40,6 +42,8 @@ def _plain(value: Any) -> Any:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on standard output."""
     drawn = Table(*columns, title=title, title_justify="left", title_style="bold")
+    for column in drawn.columns:
+        column.overflow = "fold"
     for row in rows:
         drawn.add_row(*row)
     console.print(drawn)
