@@ -101,6 +101,7 @@ def _save(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, path: P
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata={"progress": json.dumps({"step": step})})
     partial.replace(path)
