@@ -126,8 +126,8 @@ def test_a_failed_gate_keeps_the_artifact_that_was_there(factories: Path, tmp_pa
     plain = converted(factories, tmp_path / "out", data=DATA, gates=[TOP1])  # drops nothing
     assert plain.baseline is None
     before = (tmp_path / "out" / "manifest.json").read_bytes()
+    bound = {**TOP1, "confidence": "bound"}
     with pytest.raises(GateError):
-        bound = {**TOP1, "confidence": "bound"}
         converted(factories, tmp_path / "out", data=DATA, gates=[bound], overwrite=True)
     assert (tmp_path / "out" / "manifest.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
