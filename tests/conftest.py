@@ -10,8 +10,6 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 FACTORIES = '''
-import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 
@@ -23,6 +21,8 @@ def convnet():
 
 def vit():
     """[B, 1, 28, 28] -> [B, 10]"""
+    from timm.models.vision_transformer import VisionTransformer
+
     vit = VisionTransformer(
         img_size=28, patch_size=7, in_chans=1, num_classes=10, embed_dim=48, depth=2, num_heads=3
     )

@@ -83,11 +83,6 @@ def test_an_unknown_model(refused: Command) -> None:
     )
 
 
-def test_an_unknown_source(refused: Command) -> None:
-    message = refused(2, "convert", "-m", "tim:vit_small_patch16_224", "-o", "out")
-    assert "no such source (did you mean 'timm'?); a model is one of embedded, timm:NAME" in message
-
-
 def test_an_unknown_transform(refused: Command) -> None:
     message = refused(2, "convert", "-m", "embedded", "-t", "token_prun", "-o", "out")
     assert "unknown transform 'token_prun' (did you mean 'token_prune'?); known: token_merge" in message
@@ -136,7 +131,7 @@ def test_shapes_that_depend_on_values(refused: Command, factories: Path) -> None
         ("onnxruntime", "ort", ["run", "ARTIFACT", "--random"]),
         ("PIL", "torch", ["run", "ARTIFACT", "--image", "x.png"]),
         ("jinja2", "report", ["profile", "ARTIFACT", "--min-runs", "1", "--min-seconds", "0", "-o", "out"]),
-        ("scipy", "report", ["convert", "-m", "embedded", "--data", "embedded", "-o", "out"]),
+        ("scipy", "report", ["convert", "-m", "py:FACTORIES:convnet", "--data", "embedded", "-o", "out"]),
     ],
 )
 def test_a_missing_extra(
@@ -226,30 +221,13 @@ def test_files_that_are_not_there(refused: Command, convnet_artifact: Path) -> N
     assert refused(5, "run", "nothing", "--random").startswith("nothing: no such file or folder; expected")
 
 
-def test_a_pickle_as_weights(refused: Command, folder: Path) -> None:
+def test_a_pickle_as_weights(refused: Command, folder: Path, factories: Path) -> None:
     import torch
 
     torch.save({"weight": torch.zeros(3)}, folder / "vit.pth")
-    message = refused(2, "convert", "-m", "embedded", "--weights", "vit.pth", "-o", "out")
+    message = refused(2, "convert", "-m", f"py:{factories}:convnet", "--weights", "vit.pth", "-o", "out")
     assert message.startswith("vit.pth: is a pickle, which can run code when it is loaded; convert it")
     assert message.endswith("or pass --allow pickle")
-
-
-def test_an_opset_that_torch_would_swap_for_another(refused: Command, factories: Path) -> None:
-    message = refused(4, "convert", "-m", f"py:{factories}:convnet", "--opset", 9, "-o", "out")
-    assert message.startswith("opset 9: torch ")
-    assert "writes opset 18 in its place" in message
-
-
-def test_a_folder_that_is_no_artifact_is_not_overwritten(
-    refused: Command, folder: Path, factories: Path
-) -> None:
-    (folder / "photos").mkdir()
-    (folder / "photos" / "one.txt").write_text("kept", encoding="utf-8")
-    model = f"py:{factories}:convnet"
-    message = refused(5, "convert", "-m", model, "-o", "photos", "--overwrite")
-    assert "not overwritten: only an artifact" in message
-    assert (folder / "photos" / "one.txt").read_text(encoding="utf-8") == "kept"
 
 
 def test_usage_errors_name_the_option(folder: Path, convnet_artifact: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,14 @@ from paring.recipe import build_recipe
 from paring.sources import digest, load_model
 from paring_runtimes import read_manifest
 from paring_runtimes.artifact import verify_files
-from paring_runtimes.errors import ArtifactError, GateError, ParityError, RecipeError, TransformRefused
+from paring_runtimes.errors import (
+    ArtifactError,
+    ExportError,
+    GateError,
+    ParityError,
+    RecipeError,
+    TransformRefused,
+)
 
 QUICK = {"batch_sizes": [1, 2], "seeds": [0]}
 DATA = {"source": "embedded", "limit": 20, "channels": 1}
@@ -122,15 +130,20 @@ def converted(factories: Path, output: Path, factory: str = "convnet", **recipe:
     return paring.convert(f"py:{factories}:{factory}", output, overwrite=overwrite, **settings)
 
 
-def test_a_failed_gate_keeps_the_artifact_that_was_there(factories: Path, tmp_path: Path) -> None:
-    plain = converted(factories, tmp_path / "out", data=DATA, gates=[TOP1])  # drops nothing
-    assert plain.baseline is None
-    before = (tmp_path / "out" / "manifest.json").read_bytes()
+@pytest.fixture
+def there(convnet_artifact: Path, tmp_path: Path) -> Path:
+    """An artifact that stands where the next one shall go."""
+    return Path(shutil.copytree(convnet_artifact, tmp_path / "out"))
+
+
+def test_a_failed_gate_keeps_the_artifact_that_was_there(factories: Path, there: Path) -> None:
+    before = (there / "manifest.json").read_bytes()
     bound = {**TOP1, "confidence": "bound"}
     with pytest.raises(GateError):
-        converted(factories, tmp_path / "out", data=DATA, gates=[bound], overwrite=True)
-    assert (tmp_path / "out" / "manifest.json").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        converted(factories, there, data=DATA, gates=[bound], overwrite=True)
+    assert (there / "manifest.json").read_bytes() == before
+    verify_files(there, read_manifest(there))
+    assert list(there.parent.iterdir()) == [there]
 
 
 @pytest.mark.parametrize("error", [ParityError("differs"), KeyboardInterrupt()])
@@ -150,18 +163,33 @@ def test_what_fails_after_the_baseline_takes_it_along(
 
 
 def test_an_artifact_is_replaced_only_when_asked(
-    factories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    factories: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = converted(factories, tmp_path / "out", seed=1)
+    first = read_manifest(there)
     with monkeypatch.context() as patched:
         patched.setattr(pipeline, "build", lambda *given: pytest.fail("it exports before it looks"))
         with pytest.raises(ArtifactError, match="exists already"):
-            converted(factories, tmp_path / "out", seed=2)
-    assert read_manifest(tmp_path / "out").files == first.manifest.files
-    second = converted(factories, tmp_path / "out", seed=2, overwrite=True)
-    assert second.manifest.source["digest"] != first.manifest.source["digest"]
-    assert read_manifest(tmp_path / "out").files == second.manifest.files
-    verify_files(tmp_path / "out", second.manifest)
+            converted(factories, there, seed=2)
+    assert read_manifest(there) == first
+    second = converted(factories, there, seed=2, overwrite=True).manifest
+    assert second.source["digest"] != first.source["digest"]
+    assert read_manifest(there).files == second.files
+    verify_files(there, second)
+
+
+def test_a_folder_that_is_no_artifact_is_never_replaced(factories: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.txt").write_text("kept", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="not overwritten: only an artifact"):
+        converted(factories, tmp_path / "photos", overwrite=True)
+    assert (tmp_path / "photos" / "one.txt").read_text(encoding="utf-8") == "kept"
+
+
+@pytest.mark.parametrize("opset", [9, 99])
+def test_an_opset_that_torch_would_swap_is_refused(factories: Path, tmp_path: Path, opset: int) -> None:
+    with pytest.raises(ExportError, match=rf"opset {opset}: torch \S+ writes opset 18 in its place"):
+        converted(factories, tmp_path / "out", export={"opset": opset})
+    assert list(tmp_path.iterdir()) == []
 
 
 def measured(drop: float, interval: tuple[float, float]) -> Quality:
