@@ -53,18 +53,17 @@ def profile_json(paring_command: Command, convnet_artifact: Path, places: Path) 
     return file
 
 
-def test_convert_embedded(paring_command: Command, tmp_path: Path) -> None:
+def test_convert_json(paring_command: Command, factories: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    prune = ("-t", "token_prune", "--set", "token_prune.keep_ratio=0.9")
-    ran = paring_command("convert", "-m", "embedded", *prune, *FEW, *QUICK, "-o", out, "--json")
+    model = ("-m", f"py:{factories}:convnet")
+    ran = paring_command("convert", *model, *FEW, *GREY, *QUICK, "--max-drop", 0, "-o", out, "--json")
     assert ran.code == 0
     assert ran.err == ""
     told = strict(ran.out)
-    assert (told["artifact"], told["baseline"]) == (str(out), f"{out}-baseline")
+    assert (told["artifact"], told["baseline"]) == (str(out), None)
     manifest = read_manifest(out)
     assert told["manifest"]["files"] == dict(manifest.files)
-    assert told["manifest"]["quality"]["before"] >= 0.7  # the embedded model knows its images
-    assert manifest.source["spec"] == "embedded"
+    assert told["manifest"]["quality"]["drop"] == 0.0
 
 
 def test_a_dry_run_prints_the_recipe_and_writes_nothing(paring_command: Command, tmp_path: Path) -> None:
@@ -167,17 +166,11 @@ def test_recipe_json(paring_command: Command, tmp_path: Path) -> None:
     ]
 
 
-def test_demo_json(
-    paring_command: Command, factories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_demo_json(paring_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tmp_path / "small.yaml"
-    recipe.write_text(
-        f'model: "py:{factories}:vit"\ntransforms: [token_prune: {{blocks: [1]}}]\n'
-        "verify: {batch_sizes: [1, 2], seeds: [0]}\n"
-        "data: {source: embedded, limit: 20, channels: 1}\n"
-        "gates: [{metric: top1, max_drop: 1.0, confidence: bound}]\n",
-        encoding="utf-8",
-    )
+    text = demo_command.RECIPE.read_text(encoding="utf-8").replace("max_drop: 0.03", "max_drop: 0.5")
+    few = text.replace("source: embedded", "source: embedded\n  limit: 20")
+    recipe.write_text(few + "verify: {batch_sizes: [1], seeds: [0]}\n", encoding="utf-8")
     whole = demo_command.measure
 
     def short(paths: list[str], names: list[str], settings: dict[str, Any], quiet: bool) -> Any:
@@ -189,6 +182,8 @@ def test_demo_json(
     assert ran.code == 0
     told = strict(ran.out)
     assert [candidate["name"] for candidate in told["profile"]["candidates"]] == ["before", "after"]
+    assert told["converted"]["manifest"]["quality"]["before"] >= 0.7  # the embedded model knows its images
+    assert told["converted"]["manifest"]["quality"]["samples"] == 20
     assert Path(told["report"]).is_file()
     assert {path.name for path in (tmp_path / "demo").iterdir()} >= {"pruned", "pruned-baseline"}
 

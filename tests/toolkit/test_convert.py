@@ -185,10 +185,9 @@ def test_a_folder_that_is_no_artifact_is_never_replaced(factories: Path, tmp_pat
     assert (tmp_path / "photos" / "one.txt").read_text(encoding="utf-8") == "kept"
 
 
-@pytest.mark.parametrize("opset", [9, 99])
-def test_an_opset_that_torch_would_swap_is_refused(factories: Path, tmp_path: Path, opset: int) -> None:
-    with pytest.raises(ExportError, match=rf"opset {opset}: torch \S+ writes opset 18 in its place"):
-        converted(factories, tmp_path / "out", export={"opset": opset})
+def test_an_opset_that_torch_would_swap_is_refused(factories: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"opset 9: torch \S+ writes opset 18 in its place"):
+        converted(factories, tmp_path / "out", export={"opset": 9})
     assert list(tmp_path.iterdir()) == []
 
 
