@@ -1,12 +1,73 @@
-"""What every test needs: no network, few threads, a GPU only where there is one."""
+"""What every test needs: no network, few threads, a GPU only where there is one, one small artifact."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+FACTORIES = '''
+from torch import nn
+
+
+def convnet():
+    """[B, 1, 28, 28] -> [B, 10]"""
+    layers = [nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)]
+    return sized(nn.Sequential(*layers), (1, 28, 28))
+
+
+def vit():
+    """[B, 1, 28, 28] -> [B, 10]"""
+    from timm.models.vision_transformer import VisionTransformer
+
+    vit = VisionTransformer(
+        img_size=28, patch_size=7, in_chans=1, num_classes=10, embed_dim=48, depth=2, num_heads=3
+    )
+    return sized(vit, (1, 28, 28))
+
+
+def sized(model, shape):
+    model.input_shape = shape
+    return model
+
+
+class KeepsBrightPatches(nn.Module):
+    """Drops patches by a threshold: how many is known only from the values."""
+
+    input_shape = (1, 28, 28)
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Conv2d(1, 8, 7, 7), nn.Linear(8, 10)
+
+    def forward(self, pixels):
+        tokens = self.embed(pixels).flatten(2).transpose(1, 2)
+        kept = tokens[tokens.mean(-1) > 0]
+        if kept.shape[0] == 0:
+            kept = tokens[:, 0]
+        return self.head(kept).mean(0, keepdim=True).expand(pixels.shape[0], -1)
+'''
+
+
+@pytest.fixture(scope="session")
+def factories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python file that builds small models: `convnet`, `vit`, `KeepsBrightPatches`."""
+    file = tmp_path_factory.mktemp("factories") / "factories.py"
+    file.write_text(FACTORIES, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def convnet_artifact(factories: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of `convnet`, untransformed. Copy it before changing it."""
+    import paring
+
+    folder = tmp_path_factory.mktemp("artifacts") / "convnet"
+    paring.convert(f"py:{factories}:convnet", folder, verify={"batch_sizes": [1, 2], "seeds": [0]})
+    return folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -98,6 +99,7 @@ def _job(recipe: Recipe, allow: frozenset[str], progress: Progress) -> Job:
         raise RecipeError(f"{recipe.model} is for profiling only: convert needs a PyTorch model")
     data, preprocess = None, source.preprocess or Preprocess()
     if recipe.data is not None:
+        importlib.import_module("scipy.stats")  # the intervals need it: better missed now than at the end
         progress(f"reading {recipe.data.source}")
         wanted = recipe.data
         preprocess = preprocess.overridden(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import warnings
 from importlib.util import find_spec
@@ -16,7 +18,7 @@ from paring_runtimes.errors import ExportError, MissingExtraError
 
 from ..half import HalfPrecision
 from ..hints import explain
-from ..request import MAX_BATCH, Exported, Request
+from ..request import DEFAULT_OPSET, MAX_BATCH, Exported, Request
 
 NAME = "onnx"
 ENTRY = "model.onnx"
@@ -33,7 +35,8 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     """Write `model` as `model.onnx` into `folder` and clean its graph up.
 
     Raises:
-        ExportError: torch cannot export the model; the message says where and why.
+        ExportError: torch cannot export the model, or not with this opset; the message says where
+            and why.
         MissingExtraError: the `onnx` extra is not installed.
     """
     if why_not():
@@ -43,6 +46,7 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     if request.precision == "fp16":
         model = HalfPrecision(model)
     program = _program(model, request)
+    _check_opset(program, request.opset)
     before = len(program.model.graph)
     optimizer, graph = cleaned(program.model_proto, request.optimizer)
     entry = folder / ENTRY
@@ -66,7 +70,9 @@ def _program(model: nn.Module, request: Request) -> Any:
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), torch.no_grad():
+        # torch prints the graph it had traced to standard error before it raises.
+        quiet = contextlib.redirect_stderr(io.StringIO())
+        with quiet, warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             return torch.onnx.export(
                 model.eval(),
@@ -79,11 +85,23 @@ def _program(model: nn.Module, request: Request) -> Any:
                 custom_translation_table=table(),
                 verbose=False,
             )
+    except ModuleNotFoundError:  # an extra is missing, which is no fault of the model
+        raise
     except Exception as error:
         raise ExportError(explain(error, request.dynamic)) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _check_opset(program: Any, wanted: int) -> None:
+    """torch keeps its own opset, without an error, where it cannot convert to the one asked for."""
+    written = program.model.opset_imports.get("")
+    if written != wanted:
+        raise ExportError(
+            f"opset {wanted}: torch {torch.__version__} writes opset {written} in its place; ask for"
+            f" that, or for one between it and {DEFAULT_OPSET}, which is the default"
+        )
 
 
 def _dynamic_shapes(request: Request) -> dict[int, Any]:

@@ -13,7 +13,7 @@ import os
 import sys
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from paring_runtimes.errors import ParingError
 
@@ -44,7 +44,7 @@ def main() -> None:
                 "exit_code": error.exit_code,
             }
             print(json.dumps(fields))
-        errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        errors.print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         errors.print("interrupted; nothing was left half-written")

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 PIPED_WIDTH = 140  # columns where there is no terminal to ask
-console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-errors = Console(stderr=True)
+# Without markup, or "pip install 'paring[torch]'" would lose its extra.
+console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
 
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 

@@ -63,7 +63,7 @@ def profile(
 
 def measure(paths: list[str], names: list[str] | None, settings: dict[str, Any], quiet: bool) -> Any:
     """Profile with a progress bar on standard error."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with extras("profiling"), Progress(*columns, console=errors, disable=quiet) as bar:
         from paring_profiles import profile as run
         from paring_profiles.result import Settings

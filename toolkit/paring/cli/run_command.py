@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import typer
@@ -12,6 +13,7 @@ import paring_runtimes
 from paring_runtimes import Session
 from paring_runtimes.errors import InputError
 
+from ..api import extras
 from .output import Json, console, print_json, table
 
 TOP = 5
@@ -32,7 +34,7 @@ def run(
         typer.Option("--inputs", help="an .npz of named inputs, or an .npy for a single input"),
     ] = None,
     random: Annotated[bool, typer.Option("--random", help="random inputs")] = False,
-    batch: Annotated[int, typer.Option(help="batch size of random inputs")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="batch size of random inputs")] = 1,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="write outputs as .npz")] = None,
     threads: Annotated[int | None, typer.Option(help="intra-op threads")] = None,
     json: Json = False,
@@ -42,14 +44,15 @@ def run(
         raise InputError("run: exactly one of --image, --inputs and --random is needed")
     with paring_runtimes.load(artifact, threads=threads) as session:
         if image is not None:
-            feeds = _images(session, image)
+            with extras("reading images"):
+                feeds = _images(session, image)
         elif inputs is not None:
             feeds = _arrays(session, inputs)
         else:
             feeds = _random(session, batch)
         found = session.run(feeds)
     if output is not None:
-        np.savez(output, **found)  # type: ignore[arg-type]
+        _save(output, found)
     summary = [_summary(name, value) for name, value in found.items()]
     if json:
         print_json({"artifact": str(artifact), "outputs": summary})
@@ -87,11 +90,24 @@ def _images(session: Session, paths: list[Path]) -> dict[str, np.ndarray]:
 def _arrays(session: Session, path: Path) -> dict[str, np.ndarray]:
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no array file (.npy or .npz) that can be read: {error}") from None
-    if isinstance(loaded, np.ndarray):
-        return {session.inputs[0].name: loaded}
-    return {name: loaded[name] for name in loaded.files}
+        if isinstance(loaded, np.ndarray):
+            return {session.inputs[0].name: loaded}
+        return {name: loaded[name] for name in loaded.files}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, EOFError, BadZipFile):  # NumPy takes whatever it does not know for a pickle
+        raise InputError(
+            f"{path}: no whole .npy or .npz file of numbers (pickled objects are refused); write it by"
+            " numpy.save or numpy.savez"
+        ) from None
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    try:
+        with path.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def _random(session: Session, batch: int) -> dict[str, np.ndarray]:
@@ -108,6 +124,9 @@ def _random(session: Session, batch: int) -> dict[str, np.ndarray]:
 
 
 def _summary(name: str, value: np.ndarray) -> dict[str, Any]:
+    if not value.size:
+        empty = {"name": name, "dtype": str(value.dtype), "shape": list(value.shape)}
+        return {**empty, "first": "no values", "top": []}
     flat = value.reshape(len(value), -1)[0] if value.ndim else value.reshape(1)
     best = np.argsort(-flat, kind="stable")[: TOP if value.ndim == 2 else 0]
     first = ", ".join(f"{index}: {flat[index]:.4f}" for index in best)

@@ -1,0 +1,196 @@
+"""Every transform that is found keeps the same promises."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+import pytest
+import torch
+from models import timm_vit, transformers_vit
+from torch import nn
+
+import paring.transforms as package
+import paring_runtimes
+from paring.recipe import build_recipe
+from paring.transforms import Transform, discover
+from paring.transforms.token_map import trace
+from paring_exporters import exporters, parity
+from paring_exporters.request import Request
+from paring_runtimes.errors import RecipeError
+
+FOUND = discover()
+FAMILIES = {"timm": lambda: timm_vit(depth=3), "transformers": transformers_vit}
+NO_OP: dict[str, dict[str, Any]] = {"token_prune": {"keep_ratio": 1.0}, "token_merge": {"r": 0}}
+
+
+class ConvNet(nn.Module):
+    """What no token transform fits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 8, 3, 2, 1)
+        self.head = nn.Linear(8, 7)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(pixels).relu().mean((2, 3)))
+
+
+def numbers(hint: Any) -> set[type]:
+    """Which of int and float are in a type, however deep."""
+    inner = [numbers(part) for part in get_args(hint)] if get_origin(hint) is not None else []
+    return set().union(*inner) if inner else {hint} & {int, float}
+
+
+def ranged(method: Transform) -> Iterator[tuple[dataclasses.Field[Any], bool]]:
+    """Fields with a smallest value, and whether they are lists."""
+    hints = get_type_hints(method.Config)
+    for item in dataclasses.fields(method.Config):
+        if "minimum" in item.metadata:
+            yield item, "tuple" in str(hints[item.name])
+
+
+def within(item: dataclasses.Field[Any]) -> Any:
+    """A value in the middle of a field's range."""
+    low, high = item.metadata["minimum"], item.metadata.get("maximum")
+    return low + 2 if high is None else (low + high) / 2
+
+
+def fitting(method: Transform, model: nn.Module) -> Any:
+    """The defaults, or else one field set, whichever fits first."""
+    settings = [{}, *({item.name: within(item)} for item, listed in ranged(method) if not listed)]
+    configs = [method.Config(**setting) for setting in settings]
+    return next(config for config in configs if not method.check(model, config))
+
+
+def build(family: str = "timm") -> nn.Module:
+    torch.manual_seed(0)
+    return FAMILIES[family]().eval()
+
+
+@pytest.fixture(params=sorted(FOUND))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def method(name: str) -> Transform:
+    return FOUND[name]
+
+
+def test_every_file_with_a_config_is_found() -> None:
+    folder = Path(package.__file__).parent
+    files = {p.stem for p in folder.glob("[!_]*.py") if "class Config" in p.read_text(encoding="utf-8")}
+    assert set(FOUND) == files
+    assert {"token_merge", "token_prune"} <= files
+
+
+def test_it_opens_with_title_and_paper(method: Any) -> None:
+    assert method.TRAITS.paper.startswith("https://")
+    assert method.TRAITS.paper in method.__doc__.splitlines()[0]
+    assert method.TRAITS.title
+    assert method.TRAITS.mechanism
+    assert isinstance(method.TRAITS.static_shape, bool)
+
+
+def test_its_config_is_frozen_and_documented(method: Transform) -> None:
+    assert method.Config.__doc__
+    config = method.Config()
+    hints = get_type_hints(method.Config)
+    for item in dataclasses.fields(method.Config):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(config, item.name, None)
+        told = item.metadata
+        assert told.get("help"), item.name
+        kinds = numbers(hints[item.name])
+        if kinds:
+            assert "minimum" in told, item.name
+        if float in kinds:
+            assert {"unit", "maximum"} <= set(told), item.name
+            assert told["minimum"] < told["maximum"]
+        if hints[item.name] is str:
+            assert item.default in told["choices"], item.name
+
+
+def test_values_beyond_a_range_are_refused_by_key(name: str, method: Transform) -> None:
+    for item, listed in ranged(method):
+        beyond = [item.metadata["minimum"] - 1]
+        beyond += [item.metadata["maximum"] + 1] if "maximum" in item.metadata else []
+        for value in beyond:
+            step = {name: {item.name: [value] if listed else value}}
+            with pytest.raises(RecipeError, match=rf"{name}\.{item.name}"):
+                build_recipe({"transforms": [step]})
+
+
+def test_it_refuses_a_convolutional_network_by_name(method: Transform) -> None:
+    model = ConvNet().eval()
+    before = [path for path, _ in model.named_modules()]
+    reasons = method.check(model, fitting(method, build()))
+    assert reasons
+    assert "ConvNet" in reasons[0]
+    assert [path for path, _ in model.named_modules()] == before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_keeps_the_output_and_treats_images_alone(method: Transform, family: str) -> None:
+    model = build(family)
+    pixels = torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        before = model(pixels)
+        changed = method.apply(model, fitting(method, model))
+        together = changed(pixels)
+        alone = torch.cat([changed(image[None]) for image in pixels])
+    assert not changed.training
+    assert together.shape == before.shape
+    assert together.isfinite().all()
+    assert not torch.allclose(together, before, atol=1e-6), "it changes nothing"
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_its_no_op_setting_is_the_identity(name: str, method: Transform, family: str) -> None:
+    if name not in NO_OP:
+        pytest.skip("it has no setting that changes nothing")
+    model = build(family)
+    config = method.Config(**NO_OP[name])
+    assert method.check(model, config) == []
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        before = model(pixels)
+        after = method.apply(model, config)(pixels)
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
+
+
+def test_two_models_do_not_share_state(method: Transform) -> None:
+    models = [build(), build()]
+    changed = [method.apply(model, fitting(method, model)) for model in models]
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = changed[1](pixels)
+        for parameter in changed[0].parameters():
+            parameter.zero_()
+        assert torch.equal(changed[1](pixels), expected)
+        assert torch.equal(changed[1](pixels), expected), "a call leaves something behind"
+
+
+@pytest.mark.parametrize("format_name", sorted(exporters()))
+def test_it_exports_and_agrees(method: Transform, format_name: str, tmp_path: Path) -> None:
+    exporter = exporters()[format_name]
+    if exporter.why_not() is not None:
+        pytest.skip(exporter.why_not())
+    model = build()
+    changed = method.apply(model, fitting(method, model))
+
+    def reference(pixels: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        with torch.inference_mode():
+            outputs, found = trace(changed, torch.from_numpy(pixels))
+        return {"logits": outputs.numpy()}, None if found is None else found.margin.numpy()
+
+    exported = exporter.export(changed, Request(torch.randn(2, 3, 32, 32)), tmp_path)
+    with paring_runtimes.load(exported.entry) as session:
+        inputs = parity.cases(3, [(32, 32)], [1, 3], [0])
+        found = parity.compare(reference, lambda x: session.run({"pixel_values": x}), inputs, "fp32")
+    assert found.passed, found.failure()
