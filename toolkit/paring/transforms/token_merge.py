@@ -128,7 +128,7 @@ class MergeTokens(nn.Module):
         r = self.pairs(tokens.x.shape[1])
         if r == 0:
             return tokens
-        found = match(attended.keys.mean(2), r, self.prefix, tokens.margin is not None)
+        found = match(attended.mean_keys(), r, self.prefix, tokens.margin is not None)
         size = torch.ones_like(tokens.x[..., 0]) if tokens.size is None else tokens.size
         x, size = merge(tokens.x, size, found)
         return Tokens(x, size, self._owner(tokens, found), tokens.tightened(found.gap))

@@ -2,8 +2,10 @@
 
 x = x + proj(attention(norm1(x)));  x = reduce(x);  x = x + mlp(norm2(x))
 
-The softmax scale is folded into the query weights and layer scale into the last linear layers, so that
-the exported graph holds no multiplication that the mathematics does not need.
+The exported graph holds nothing that the mathematics does not need: the softmax scale is folded into the
+query weights, layer scale into the last linear layers, and the bias of the values into the output's, since a
+token's attention sums to one. The bias of the keys shifts all logits of a query alike, which softmax does
+not see, so that it is left out.
 """
 
 from __future__ import annotations
@@ -36,8 +38,14 @@ class BlockParts(NamedTuple):
 class Attended(NamedTuple):
     """What attention saw, for the reducers. `class_scores` is None unless a reducer asks."""
 
-    keys: torch.Tensor  # [B, N, H, D]
+    keys: torch.Tensor  # [B, N, H, D], without their bias
     class_scores: torch.Tensor | None  # [B, N] head-mean attention of the class token
+    key_bias: torch.Tensor | None = None  # [D], head-mean
+
+    def mean_keys(self) -> torch.Tensor:
+        """Head-mean of the keys, with their bias, [B, N, D]."""
+        mean = self.keys.mean(2)
+        return mean if self.key_bias is None else mean + self.key_bias
 
 
 class Reducer(Protocol):
@@ -57,16 +65,21 @@ class Attention(nn.Module):
 
     def __init__(self, parts: BlockParts) -> None:
         super().__init__()
-        self.query, self.key, self.value = parts.query, parts.key, parts.value
-        self.output = parts.output
+        self.query, self.key = parts.query, parts.key
+        self.value, self.output = without_value_bias(parts.value, parts.output)
+        self.key_bias: torch.Tensor | None
+        self.register_buffer("key_bias", None)
         self.query_norm, self.key_norm = parts.query_norm, parts.key_norm
         self.heads = parts.heads
         self.proportional = True
         self.scale = 1.0
-        if parts.query_norm is None:
-            self.query = scaled(parts.query, parts.scale)
-        else:
+        if parts.query_norm is not None:
             self.scale = parts.scale
+            return
+        self.query = scaled(parts.query, parts.scale)
+        if parts.key.bias is not None:
+            self.key_bias = parts.key.bias.detach().reshape(parts.heads, -1).mean(0)
+            self.key = without_bias(parts.key)
 
     def forward(
         self, x: torch.Tensor, size: torch.Tensor | None, class_scores: bool
@@ -83,7 +96,7 @@ class Attention(nn.Module):
         weights = logits.softmax(-1)
         mixed = (weights @ value.transpose(1, 2)).transpose(1, 2).reshape(batch, count, -1)
         scores = weights[:, :, 0].mean(1) if class_scores else None
-        return self.output(mixed), Attended(key, scores)
+        return self.output(mixed), Attended(key, scores, self.key_bias)
 
 
 class Block(nn.Module):
@@ -123,7 +136,7 @@ def reduce_all(
     keys = reduced.x[..., width : width + extra[1].shape[2]]
     scores = None if attended.class_scores is None else reduced.x[..., -1]
     shaped = keys.reshape(batch, count, *attended.keys.shape[2:])
-    return reduced._replace(x=reduced.x[..., :width]), Attended(shaped, scores)
+    return reduced._replace(x=reduced.x[..., :width]), Attended(shaped, scores, attended.key_bias)
 
 
 def scaled(linear: nn.Linear, factor: float | torch.Tensor) -> nn.Linear:
@@ -142,6 +155,26 @@ def scaled(linear: nn.Linear, factor: float | torch.Tensor) -> nn.Linear:
         if bias:
             result.bias.copy_(linear.bias * factor)
     return result
+
+
+def without_bias(linear: nn.Linear) -> nn.Linear:
+    """`linear` over the same weights, with no bias."""
+    result = nn.Linear(linear.in_features, linear.out_features, bias=False, device="meta")
+    result.weight = linear.weight
+    return result
+
+
+def without_value_bias(value: nn.Linear, output: nn.Linear) -> tuple[nn.Linear, nn.Linear]:
+    """The same two projections, with the bias of the values carried through to the output's."""
+    if value.bias is None:
+        return value, output
+    with torch.no_grad():
+        carried = output.weight @ value.bias
+        if output.bias is not None:
+            carried = carried + output.bias
+    result = without_bias(output)
+    result.bias = nn.Parameter(carried)
+    return without_bias(value), result
 
 
 def split_rows(linear: nn.Linear, parts: int) -> Iterable[nn.Linear]:
