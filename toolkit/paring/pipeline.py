@@ -97,7 +97,9 @@ def _job(recipe: Recipe, allow: frozenset[str], progress: Progress) -> Job:
     )
     if source.model is None:
         raise RecipeError(f"{recipe.model} is for profiling only: convert needs a PyTorch model")
-    data, preprocess = None, source.preprocess or Preprocess()
+    channels, *size = source.input_shape
+    unsaid = Preprocess(size=(size[0], size[1]), channels=channels if channels in (1, 3) else 3)
+    data, preprocess = None, source.preprocess or unsaid
     if recipe.data is not None:
         importlib.import_module("scipy.stats")  # the intervals need it: better missed now than at the end
         progress(f"reading {recipe.data.source}")

@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import PIL.Image
 import torch
 from fashion_mnist import CLASSES, read_split
 from torch import nn
 from training import Schedule, accuracy, train
-from transformers import Dinov2ForImageClassification
+from transformers import BitImageProcessor, Dinov2ForImageClassification
 
 PIXELS = 112
-MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+MEAN, STD = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
 SCHEDULE = Schedule(samples=48_000, batch_size=32, learning_rate=6e-5)
 KEPT_PATCHES = 0.5
 
@@ -40,6 +41,17 @@ def drop_patches(module: nn.Module, arguments: object, tokens: torch.Tensor) -> 
     kept = torch.rand(len(tokens), count).topk(int(count * KEPT_PATCHES)).indices + 1
     kept = torch.cat([torch.zeros(len(tokens), 1, dtype=torch.long), kept], dim=1)
     return tokens.gather(1, kept[..., None].expand(-1, -1, tokens.shape[2]))
+
+
+def processor(folder: Path) -> None:
+    """Write how images are prepared, as transformers has it."""
+    BitImageProcessor(
+        size={"height": PIXELS, "width": PIXELS},
+        do_center_crop=False,
+        resample=PIL.Image.Resampling.BILINEAR,
+        image_mean=IMAGENET_MEAN,
+        image_std=IMAGENET_STD,
+    ).save_pretrained(folder)
 
 
 CARD = """---
@@ -86,6 +98,7 @@ def main() -> None:
     )
     share = accuracy(logits_of, read_split("t10k"), preprocess)
     model.save_pretrained(arguments.output)
+    processor(arguments.output)
     card = CARD.format(samples=SCHEDULE.samples, batch=SCHEDULE.batch_size, accuracy=share)
     (arguments.output / "README.md").write_text(card)
     print(card)
