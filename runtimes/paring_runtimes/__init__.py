@@ -7,6 +7,12 @@
 
     with paring_runtimes.load("vit-small/", threads=2) as session:
         logits = session.run({"pixels": np.zeros((1, 3, 224, 224), np.float32)})["logits"]
+
+A language model's artifact opens as a `GenerativeSession`::
+
+    with paring_runtimes.load("smollm2/") as session:
+        for piece in session.stream("The capital of France is", max_new_tokens=32):
+            print(piece, end="")
 """
 
 from __future__ import annotations
@@ -20,6 +26,8 @@ from paring_runtimes.errors import (
     MissingExtraError,
     ParingError,
 )
+from paring_runtimes.generation.row import Generation
+from paring_runtimes.generation.session import GenerativeSession
 from paring_runtimes.load import load
 from paring_runtimes.manifest import Manifest, TensorSpec
 from paring_runtimes.session import BoundRun, Session
@@ -28,6 +36,8 @@ __all__ = [
     "ArtifactError",
     "BoundRun",
     "EngineError",
+    "Generation",
+    "GenerativeSession",
     "InputError",
     "IntegrityError",
     "Manifest",

@@ -22,8 +22,9 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 def test_the_public_names() -> None:
     assert set(paring_runtimes.__all__) == {
-        "ArtifactError", "BoundRun", "EngineError", "InputError", "IntegrityError", "Manifest",
-        "MissingExtraError", "ParingError", "Session", "TensorSpec", "load", "read_manifest",
+        "ArtifactError", "BoundRun", "EngineError", "Generation", "GenerativeSession", "InputError",
+        "IntegrityError", "Manifest", "MissingExtraError", "ParingError", "Session", "TensorSpec", "load",
+        "read_manifest",
     }  # fmt: skip
     for name in paring_runtimes.__all__:
         assert callable(getattr(paring_runtimes, name))
