@@ -17,6 +17,8 @@ A language model's artifact opens as a `GenerativeSession`::
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from paring_runtimes.artifact import read_manifest
 from paring_runtimes.errors import (
     ArtifactError,
@@ -26,11 +28,13 @@ from paring_runtimes.errors import (
     MissingExtraError,
     ParingError,
 )
-from paring_runtimes.generation.row import Generation
-from paring_runtimes.generation.session import GenerativeSession
 from paring_runtimes.load import load
 from paring_runtimes.manifest import Manifest, TensorSpec
 from paring_runtimes.session import BoundRun, Session
+
+if TYPE_CHECKING:
+    from paring_runtimes.generation.row import Generation
+    from paring_runtimes.generation.session import GenerativeSession
 
 __all__ = [
     "ArtifactError",
@@ -48,3 +52,12 @@ __all__ = [
     "load",
     "read_manifest",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what only language models need when it is first asked for."""
+    if name not in ("Generation", "GenerativeSession"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from paring_runtimes.generation import row, session
+
+    return row.Generation if name == "Generation" else session.GenerativeSession

@@ -11,8 +11,6 @@ from typing import Any
 from paring_runtimes.artifact import read_manifest, verify_files
 from paring_runtimes.engines import Engine, NativeSession, Options, engines
 from paring_runtimes.errors import ArtifactError, EngineError, InputError
-from paring_runtimes.generation.language_model import TASK
-from paring_runtimes.generation.open import open_language_model
 from paring_runtimes.manifest import FILE_NAME, Manifest, TensorSpec
 from paring_runtimes.session import Session
 from paring_runtimes.suggest import near_miss
@@ -60,7 +58,9 @@ def load(
     chosen = _engine_for(manifest.format, engine)
     if verify:
         verify_files(where, manifest)
-    if manifest.graph.get("task") == TASK:
+    if manifest.graph.get("task") == "text-generation":
+        from paring_runtimes.generation.open import open_language_model  # others need none of it
+
         agree = functools.partial(_check_agreement, where / FILE_NAME, manifest)
         return open_language_model(where, manifest, chosen, options, agree)
     native = chosen.open_session(where / manifest.entry, options)

@@ -16,6 +16,7 @@ before = set(sys.modules)
 import paring_runtimes
 from paring_runtimes.engines import engines
 engines()
+import paring_runtimes.generation.open
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
