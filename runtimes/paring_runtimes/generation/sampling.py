@@ -60,14 +60,17 @@ def distribution(logits: NDArray[Any], options: Options) -> tuple[NDArray[np.int
         logits: [vocab], after the repetition penalty.
         options: temperature over 0.
     """
+    tokens = np.arange(len(logits))
+    if 0 < options.top_k < len(logits):  # before the temperature, which keeps the order
+        kth = np.partition(logits, -options.top_k)[-options.top_k]
+        tokens = np.flatnonzero(logits >= kth)
+        logits = logits[tokens]
     scores = logits.astype(np.float64) / options.temperature
-    tokens = np.arange(len(scores))
-    if 0 < options.top_k < len(scores):
-        kth = np.partition(scores, -options.top_k)[-options.top_k]
-        tokens = np.flatnonzero(scores >= kth)
-    weights = np.exp(scores[tokens] - scores.max())
-    kept = weights > 0
-    tokens, weights = tokens[kept], weights[kept] / weights.sum()
+    weights = np.exp(scores - scores.max())
+    weights /= weights.sum()
+    if not weights.all():
+        kept = weights > 0
+        tokens, weights = tokens[kept], weights[kept]
     if options.top_p < 1:
         kept = _nucleus(weights, options.top_p)
         tokens, weights = tokens[kept], weights[kept]
