@@ -26,7 +26,7 @@ def decode(
     session: GenerativeSession, form: str, prompts: list[list[int]], count: int
 ) -> tuple[float, float, list[list[int]]]:
     """Return ms of the prefill, median ms of a step, and the tokens of each step."""
-    cache = session._new_cache(form, len(prompts))
+    cache = session._cache_maker(form)(len(prompts))
     begin = perf_counter_ns()
     logits = cache.prefill(prompts)
     prefill_ms = (perf_counter_ns() - begin) / 1e6

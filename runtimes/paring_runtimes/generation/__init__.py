@@ -4,5 +4,5 @@
 - `in_place_cache`, `concat_cache`: the two forms of the graph, each with its own key-value cache.
 - `sampling`: from logits to a token id. `options`: what a caller may ask for.
 - `tokenizer`, `detokenizer`, `stop`, `chat`: text to ids and back, as a stream.
-- `row`: the state of one prompt. `session`: `GenerativeSession`.
+- `row`: the state of one prompt. `batch_run`: the rounds of a batch. `session`: `GenerativeSession`.
 """

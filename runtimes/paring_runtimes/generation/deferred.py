@@ -42,19 +42,20 @@ class DeferredSession:
 
     def run(self, names: list[str], feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Compute the outputs `names`."""
-        return self._opened().run(names, feeds)
+        return self.open().run(names, feeds)
 
     def bind(
         self, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]
     ) -> Callable[[], None]:
         """Return a call that computes `outputs` from `inputs`, both in place."""
-        return self._opened().bind(inputs, outputs)
+        return self.open().bind(inputs, outputs)
 
     def end_profiling(self) -> Path:
         """Stop the profiler of the graph that is open from the beginning."""
         return self._like.end_profiling()
 
-    def _opened(self) -> NativeSession:
+    def open(self) -> NativeSession:
+        """Open the model if that is still to do; for callers that time what follows."""
         with self._lock:
             if self._native is None:
                 self._native = self._open_it()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,10 @@ import numpy as np
 
 from paring_runtimes.engines import NativeSession
 from paring_runtimes.errors import InputError
+from paring_runtimes.generation.batch_run import BatchRun, Cache
 from paring_runtimes.generation.chat import Message, conversation_text
 from paring_runtimes.generation.concat_cache import ConcatCache
+from paring_runtimes.generation.deferred import DeferredSession
 from paring_runtimes.generation.detokenizer import Detokenizer
 from paring_runtimes.generation.in_place_cache import InPlaceCache
 from paring_runtimes.generation.language_model import LanguageModel
@@ -69,12 +71,10 @@ class GenerativeSession(Session):
         Returns:
             One `Generation` a prompt, in their order.
         """
-        begin = perf_counter_ns()
-        checked = options_of(options)
-        rows = self._rows(prompts, checked)
-        for _ in self._rounds(rows, checked):
+        run = self._start(prompts, options_of(options))
+        for _ in run.rounds():
             pass
-        return [row.result(begin) for row in rows]
+        return run.results()
 
     def stream(
         self, prompt: str | Sequence[int] | NDArray[Any], **options: Unpack[OptionArguments]
@@ -88,12 +88,10 @@ class GenerativeSession(Session):
             prompt: a text or token ids.
             **options: fields of `Options`.
         """
-        begin = perf_counter_ns()
-        checked = options_of(options)
-        rows = self._rows(prompt, checked)
-        if len(rows) != 1:
-            raise InputError(f"stream: expected one prompt, given {len(rows)}; generate takes several")
-        return self._pieces(rows[0], checked, begin)
+        run = self._start(prompt, options_of(options))
+        if len(run.rows) != 1:
+            raise InputError(f"stream: expected one prompt, given {len(run.rows)}; generate takes several")
+        return run.pieces()
 
     def chat(self, messages: Sequence[Message], **options: Unpack[OptionArguments]) -> Generation:
         """Answer a conversation, laid out by the artifact's chat template.
@@ -128,41 +126,27 @@ class GenerativeSession(Session):
         """Return the session itself."""
         return self
 
-    def _rows(self, prompts: Prompts | NDArray[Any], options: Options) -> list[Row]:
-        if self.closed:
-            self._refuse_closed()
-        decode = self.tokenizer.decode
+    def _start(self, prompts: Prompts, options: Options) -> BatchRun:
+        """Check everything and open what is still closed; only then the clock begins."""
+        new_cache = self._cache_maker(options.cache)
+        tokenizer, model = self.tokenizer, self.model
+        begin_ns = perf_counter_ns()
         rows = []
-        for index, ids in enumerate(prompts_to_ids(prompts, self.tokenizer.encode, self.model)):
+        for index, ids in enumerate(prompts_to_ids(prompts, tokenizer.encode, model)):
             # The last token that is generated is never read, and so needs no position.
-            limit = min(options.max_new_tokens, self.model.max_positions - len(ids) + 1)
+            limit = min(options.max_new_tokens, model.max_positions - len(ids) + 1)
             draw = np.random.default_rng(None if options.seed is None else options.seed + index)
-            detokenizer = Detokenizer(decode, ids)
-            rows.append(Row(ids, limit, options, draw, self.model.eos_token_ids, detokenizer))
-        return rows
+            detokenizer = Detokenizer(tokenizer.decode, ids)
+            rows.append(Row(ids, limit, options, draw, model.eos_token_ids, detokenizer))
+        return BatchRun(rows, new_cache(len(rows)), begin_ns)
 
-    def _rounds(self, rows: list[Row], options: Options) -> Generator[list[str], None, None]:
-        """Take one token a row and yield the new text of each, until every row is finished."""
-        cache = self._new_cache(options.cache, len(rows))
-        logits = cache.prefill([row.prompt for row in rows])
-        while True:
-            yield [row.take(scores) for row, scores in zip(rows, logits, strict=True)]
-            tokens = [row.next_token for row in rows]
-            if all(token is None for token in tokens):
-                return
-            logits = cache.step(tokens)
-
-    def _pieces(self, row: Row, options: Options, begin_ns: int) -> Generator[str, None, Generation]:
-        for (piece,) in self._rounds([row], options):
-            if piece:
-                yield piece
-        return row.result(begin_ns)
-
-    def _new_cache(self, form: str, batch: int) -> InPlaceCache | ConcatCache:
+    def _cache_maker(self, form: str) -> Callable[[int], Cache]:
+        """Return what makes a cache of that form for a number of rows."""
         native = self._native or self._refuse_closed()
-        in_place = self._in_place
-        if form == "in_place" and in_place is None:
+        if form == "in_place" and self._in_place is None:
             raise InputError("cache: this session has no in-place graph; use 'concat' or 'auto'")
-        if form == "concat" or in_place is None:
-            return ConcatCache(native, self.model, batch)
-        return InPlaceCache(in_place, self.model, batch)
+        if form != "concat" and self._in_place is not None:
+            return functools.partial(InPlaceCache, self._in_place, self.model)
+        if isinstance(native, DeferredSession):
+            native.open()
+        return functools.partial(ConcatCache, native, self.model)
