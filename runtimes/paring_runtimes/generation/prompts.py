@@ -27,6 +27,9 @@ def prompts_to_ids(
     Raises:
         InputError: nothing given, a prompt that is empty or too long, an id out of range.
     """
+    if not isinstance(prompts, str) and not _is_list(prompts):
+        kind = type(prompts).__name__
+        raise InputError(f"prompts: expected a text, token ids, or a list of those, given a {kind}")
     single = isinstance(prompts, str) or (len(prompts) > 0 and all(map(_is_id, prompts)))
     given: Sequence[Any] = [prompts] if single else list(prompts)
     if not given:
@@ -40,7 +43,7 @@ def prompts_to_ids(
 def _ids(prompt: Any, encode: Callable[[str], list[int]], model: LanguageModel, where: str) -> list[int]:
     if isinstance(prompt, str):
         ids = encode(prompt) if prompt else []
-    elif isinstance(prompt, (Sequence, np.ndarray)) and all(map(_is_id, prompt)):
+    elif _is_list(prompt) and all(map(_is_id, prompt)):
         ids = [int(token) for token in prompt]
     else:
         raise InputError(f"{where}: expected a text or a list of token ids, given {prompt!r}")
@@ -54,6 +57,10 @@ def _ids(prompt: Any, encode: Callable[[str], list[int]], model: LanguageModel, 
             f"{where}: {len(ids)} tokens, and the model has positions for {model.max_positions}; shorten it"
         )
     return ids
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, bytes)
 
 
 def _is_id(value: Any) -> bool:

@@ -90,6 +90,8 @@ def test_the_entry_is_opened_only_when_it_is_asked_for(
     with load(new_artifact(), threads=1) as session:
         session.generate("hello", max_new_tokens=2)
         assert names == ["in_place.onnx"]
+        session.stream("hello", cache="concat")  # not when its clock runs already
+        assert names == ["in_place.onnx", "model.onnx"]
         for _ in range(2):
             session.generate("hello", max_new_tokens=2, cache="concat")
         assert names == ["in_place.onnx", "model.onnx"]

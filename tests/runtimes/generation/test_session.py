@@ -203,6 +203,9 @@ def test_times_are_measured(session: GenerativeSession) -> None:
         ([-1], "token id -1"),
         ([1.5], r"prompts\[0\]: expected a text or a list"),
         ([None], r"prompts\[0\]: expected a text or a list"),
+        (None, "prompts: expected a text, token ids, or a list of those, given a NoneType"),
+        (b"hello", "given a bytes"),
+        ([b"hello"], r"prompts\[0\]: expected a text or a list"),
         ([True], r"prompts\[0\]: expected a text or a list"),
     ],
 )
