@@ -67,7 +67,7 @@ def generate(
     if json:
         print_json({"artifact": str(artifact), "prompt": text, "cache": form, **dataclasses.asdict(result)})
         return
-    errors.print(_summary(result, form), highlight=False, style="dim")
+    errors.print(_summary(result, form), highlight=False, soft_wrap=True, style="dim")
 
 
 def _chat_ids(session: GenerativeSession, text: str, system: str | None) -> list[int]:
