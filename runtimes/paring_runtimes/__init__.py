@@ -7,9 +7,17 @@
 
     with paring_runtimes.load("vit-small/", threads=2) as session:
         logits = session.run({"pixels": np.zeros((1, 3, 224, 224), np.float32)})["logits"]
+
+A language model's artifact opens as a `GenerativeSession`::
+
+    with paring_runtimes.load("smollm2/") as session:
+        for piece in session.stream("The capital of France is", max_new_tokens=32):
+            print(piece, end="")
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from paring_runtimes.artifact import read_manifest
 from paring_runtimes.errors import (
@@ -24,10 +32,16 @@ from paring_runtimes.load import load
 from paring_runtimes.manifest import Manifest, TensorSpec
 from paring_runtimes.session import BoundRun, Session
 
+if TYPE_CHECKING:
+    from paring_runtimes.generation.row import Generation
+    from paring_runtimes.generation.session import GenerativeSession
+
 __all__ = [
     "ArtifactError",
     "BoundRun",
     "EngineError",
+    "Generation",
+    "GenerativeSession",
     "InputError",
     "IntegrityError",
     "Manifest",
@@ -38,3 +52,12 @@ __all__ = [
     "load",
     "read_manifest",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what only language models need when it is first asked for."""
+    if name not in ("Generation", "GenerativeSession"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from paring_runtimes.generation import row, session
+
+    return row.Generation if name == "Generation" else session.GenerativeSession

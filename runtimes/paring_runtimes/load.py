@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ def load(
     profile_to: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Open an artifact's folder, or a bare model file (".onnx"; it has no manifest).
+
+    A language model's artifact (task "text-generation") opens as a `GenerativeSession`.
 
     Args:
         path: the folder or the file.
@@ -55,6 +58,11 @@ def load(
     chosen = _engine_for(manifest.format, engine)
     if verify:
         verify_files(where, manifest)
+    if manifest.graph.get("task") == "text-generation":
+        from paring_runtimes.generation.open import open_language_model  # others need none of it
+
+        agree = functools.partial(_check_agreement, where / FILE_NAME, manifest)
+        return open_language_model(where, manifest, chosen, options, agree)
     native = chosen.open_session(where / manifest.entry, options)
     _check_agreement(where / FILE_NAME, manifest, native)
     return Session(native, where, manifest.inputs, manifest.outputs, manifest)

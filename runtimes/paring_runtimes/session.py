@@ -125,7 +125,9 @@ class Session:
 
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ""
-        return f"<Session {str(self.path)!r} on {self.engine}, {'+'.join(self.providers)}{state}>"
+        return (
+            f"<{type(self).__name__} {str(self.path)!r} on {self.engine}, {'+'.join(self.providers)}{state}>"
+        )
 
     def _refuse_closed(self) -> NativeSession:
         raise EngineError(f"{self.path}: this session is closed; load it again")

@@ -16,14 +16,16 @@ before = set(sys.modules)
 import paring_runtimes
 from paring_runtimes.engines import engines
 engines()
+import paring_runtimes.generation.open
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
 
 def test_the_public_names() -> None:
     assert set(paring_runtimes.__all__) == {
-        "ArtifactError", "BoundRun", "EngineError", "InputError", "IntegrityError", "Manifest",
-        "MissingExtraError", "ParingError", "Session", "TensorSpec", "load", "read_manifest",
+        "ArtifactError", "BoundRun", "EngineError", "Generation", "GenerativeSession", "InputError",
+        "IntegrityError", "Manifest", "MissingExtraError", "ParingError", "Session", "TensorSpec", "load",
+        "read_manifest",
     }  # fmt: skip
     for name in paring_runtimes.__all__:
         assert callable(getattr(paring_runtimes, name))

@@ -112,6 +112,16 @@ def _onnx_runtime() -> Finding:
     return _try("ONNX Runtime", "ort", "onnxruntime", use)
 
 
+def _text_generation() -> Finding:
+    def use() -> str:
+        import_module("jinja2.sandbox")
+        library = import_module("tokenizers")
+        library.Tokenizer(library.models.BPE({"a": 0}, [])).encode("a")
+        return f"tokenizers {version('tokenizers')}, jinja2 {version('jinja2')}"
+
+    return _try("text generation", "llm", "tokenizers", use)
+
+
 def _reports() -> Finding:
     def use() -> str:
         for name in ("jinja2", "matplotlib", "scipy.stats", "PIL", "cpuinfo"):
@@ -147,6 +157,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _transformers_models,
     _onnx_export,
     _onnx_runtime,
+    _text_generation,
     _reports,
     _tensorrt,
     _tvm,

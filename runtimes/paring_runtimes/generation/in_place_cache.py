@@ -1,0 +1,128 @@
+"""A key-value cache that the graph writes into: no step copies it.
+
+A row of the batch is one prompt; its tokens lie in the cache's rows 0, 1, 2, ... A query written at
+row s sees rows up to s, so what right padding writes beyond the end of a short prompt is written over
+before it is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from paring_runtimes.engines import NativeSession
+from paring_runtimes.generation.graph_check import check_graph
+from paring_runtimes.generation.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LEAST_ROWS = 64
+_CHUNK = 512  # tokens of a prompt at once: bounds the attention scores, [heads, chunk, capacity]
+_INDICES = ("input_ids", "positions", "slots", "last")
+
+
+class InPlaceCache:
+    """The cache of one batch. For one thread; the native session may be shared.
+
+    Each buffer is bound as the graph's input and as its output. A buffer's length is a power of two;
+    growing past it is the only time that it is copied.
+
+    Attributes:
+        buffers: the cache by input name, [batch, kv_heads, capacity, head_dim].
+        lengths: tokens held, by row.
+    """
+
+    def __init__(self, native: NativeSession, model: LanguageModel, batch: int) -> None:
+        self._native = native
+        self._model = model
+        self._batch = batch
+        self._names = dict(zip(model.cache_names("cache"), model.cache_names("updated"), strict=True))
+        self._logits_dtype = next(spec.dtype for spec in native.outputs if spec.name == "logits")
+        self._step: _Call | None = None
+        self.buffers: dict[str, NDArray[Any]] = {}
+        self.lengths = np.zeros(batch, np.int64)
+
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> NDArray[Any]:
+        """Read the prompts; return the logits after the last token of each, [batch, vocab]."""
+        longest = max(map(len, prompts))
+        self._reserve(longest + 1)
+        padded = np.full((self._batch, longest), self._model.padding, np.int64)
+        for row, prompt in enumerate(prompts):
+            padded[row, : len(prompt)] = prompt
+        self.lengths[:] = [len(prompt) for prompt in prompts]
+        logits = np.zeros((self._batch, self._model.vocab_size), self._logits_dtype)
+        for start in range(0, longest, _CHUNK):
+            ids = padded[:, start : start + _CHUNK]
+            last = self.lengths - 1 - start
+            call = self._bind(ids.shape[1])
+            found = call(ids, start + np.arange(ids.shape[1]), np.clip(last, 0, ids.shape[1] - 1))
+            ends_here = (last >= 0) & (last < ids.shape[1])
+            logits[ends_here] = found[ends_here]
+        return logits
+
+    def step(self, tokens: Sequence[int | None]) -> NDArray[Any]:
+        """Append one token a row; return the logits after it, [batch, vocab], good until the next step.
+
+        None leaves a row that is finished as it is; its logits mean nothing.
+        """
+        self._reserve(int(self.lengths.max()) + 1)
+        if self._step is None:
+            self._step = self._bind(1)
+        live = np.array([token is not None for token in tokens])
+        ids = [self._model.padding if token is None else token for token in tokens]
+        slots = np.where(live, self.lengths, self.lengths - 1)
+        self.lengths += live
+        return self._step(np.array(ids)[:, None], slots[:, None], np.zeros(self._batch, np.int64))
+
+    def _reserve(self, rows: int) -> None:
+        """Make the buffers long enough, by a copy into buffers of a greater power of two."""
+        held = next(iter(self.buffers.values())).shape[2] if self.buffers else 0
+        if rows <= held:
+            return
+        capacity = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
+        for name in self._names:
+            buffer = np.zeros(self._model.cache_shape(self._batch, capacity), self._model.dtype)
+            if held:
+                buffer[:, :, :held] = self.buffers[name]
+            self.buffers[name] = buffer
+        self._step = None
+
+    def _bind(self, length: int) -> _Call:
+        shape = (self._batch, length)
+        indices: dict[str, NDArray[Any]] = {n: np.zeros(shape, np.int64) for n in _INDICES[:3]}
+        indices["last"] = np.zeros(self._batch, np.int64)
+        logits = np.zeros((self._batch, self._model.vocab_size), self._logits_dtype)
+        updated = {self._names[name]: buffer for name, buffer in self.buffers.items()}
+        execute = self._native.bind({**indices, **self.buffers}, {"logits": logits, **updated})
+        return _Call(indices, logits, execute)
+
+
+class _Call:
+    """A bound run for one number of tokens: its small buffers, and the call."""
+
+    def __init__(
+        self, indices: dict[str, NDArray[Any]], logits: NDArray[Any], execute: Callable[[], None]
+    ) -> None:
+        self._indices = indices
+        self._logits = logits
+        self._execute = execute
+
+    def __call__(self, ids: NDArray[Any], slots: NDArray[Any], last: NDArray[Any]) -> NDArray[Any]:
+        for name, value in zip(_INDICES, (ids, slots, slots, last), strict=True):
+            self._indices[name][...] = value
+        self._execute()
+        return self._logits
+
+
+def check_in_place(path: Path, native: NativeSession, model: LanguageModel) -> None:
+    """Check that a graph takes and gives what this cache binds.
+
+    Raises:
+        ArtifactError: a name, dtype or size differs.
+    """
+    caches, updated = model.cache_names("cache"), model.cache_names("updated")
+    check_graph(path, native, model, {*_INDICES, *caches}, ["logits", *updated], caches)

@@ -1,0 +1,115 @@
+"""What a manifest says of a language model. Standard library only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paring_runtimes.errors import ArtifactError
+from paring_runtimes.manifest import FILE_NAME, Manifest
+
+TASK = "text-generation"
+DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """`manifest.graph["generation"]`.
+
+    Attributes:
+        layers: layers that keep keys and values.
+        kv_heads: key-value heads of a layer.
+        head_dim: width of a head.
+        vocab_size: width of the logits.
+        max_positions: the most tokens that prompt and answer may have together.
+        eos_token_ids: any of these ends a generation.
+        bos_token_id: first token of a text; the tokenizer puts it there.
+        pad_token_id: what fills short rows of a batch; never seen by attention.
+        in_place: file of the graph that writes into the cache, or None.
+        dtype: of the cache, "float32" or "float16".
+    """
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_positions: int
+    eos_token_ids: tuple[int, ...]
+    bos_token_id: int | None
+    pad_token_id: int | None
+    in_place: str | None
+    dtype: str
+
+    @property
+    def padding(self) -> int:
+        """The id that fills short rows: any id that the embedding has."""
+        return self.pad_token_id or 0
+
+    def cache_names(self, prefix: str) -> list[str]:
+        """Return "PREFIX.0.key", "PREFIX.0.value", "PREFIX.1.key", ..."""
+        return [f"{prefix}.{i}.{kind}" for i in range(self.layers) for kind in ("key", "value")]
+
+    def cache_shape(self, batch: int, rows: int) -> tuple[int, int, int, int]:
+        """Return the shape of one layer's keys: [batch, kv_heads, rows, head_dim]."""
+        return batch, self.kv_heads, rows, self.head_dim
+
+
+def language_model(folder: Path, manifest: Manifest) -> LanguageModel:
+    """Read and check what `manifest` says; end tokens of `generation_config.json` are added.
+
+    Raises:
+        ArtifactError: a key is missing or wrong, or the in-place graph is not among the files.
+    """
+    where = f"{folder / FILE_NAME}: graph.generation"
+    told = manifest.graph.get("generation")
+    if not isinstance(told, dict):
+        raise ArtifactError(f"{where}: expected an object, as the task is {TASK}")
+    numbers: dict[str, Any] = {
+        key: _whole(told.get(key), 1, f"{where}.{key}")
+        for key in ("layers", "kv_heads", "head_dim", "vocab_size", "max_positions")
+    }
+    for key in ("bos_token_id", "pad_token_id"):
+        numbers[key] = _token(told.get(key), f"{where}.{key}")
+    eos = _end_tokens(told.get("eos_token_ids", []), f"{where}.eos_token_ids")
+    if told.get("dtype") not in DTYPES:
+        raise ArtifactError(f"{where}.dtype: expected {' or '.join(DTYPES)}, given {told.get('dtype')!r}")
+    in_place = told.get("in_place")
+    if in_place is not None and in_place not in manifest.files:
+        raise ArtifactError(f"{where}.in_place: expected null or one of the files, given {in_place!r}")
+    more = _configured_end_tokens(folder)
+    return LanguageModel(
+        **numbers, eos_token_ids=tuple(sorted(eos | more)), in_place=in_place, dtype=told["dtype"]
+    )
+
+
+def _configured_end_tokens(folder: Path) -> set[int]:
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return set()
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not JSON ({error})") from None
+    if not isinstance(told, dict):
+        raise ArtifactError(f"{path}: expected an object, given a {type(told).__name__}")
+    eos = told.get("eos_token_id")
+    eos = [] if eos is None else eos if isinstance(eos, list) else [eos]
+    return _end_tokens(eos, f"{path}: eos_token_id")
+
+
+def _end_tokens(value: Any, where: str) -> set[int]:
+    if not isinstance(value, list):
+        raise ArtifactError(f"{where}: expected a list of token ids, given {value!r}")
+    return {_whole(item, 0, where) for item in value}
+
+
+def _token(value: Any, where: str) -> int | None:
+    return None if value is None else _whole(value, 0, where)
+
+
+def _whole(value: Any, least: int, where: str) -> int:
+    if type(value) is not int or value < least:
+        raise ArtifactError(f"{where}: expected a whole number of at least {least}, given {value!r}")
+    return value

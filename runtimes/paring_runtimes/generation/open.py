@@ -1,0 +1,68 @@
+"""Open the graphs of a language model's artifact."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from paring_runtimes.engines import Engine, NativeSession, Options
+from paring_runtimes.errors import EngineError
+from paring_runtimes.generation.concat_cache import check_concat
+from paring_runtimes.generation.deferred import DeferredSession
+from paring_runtimes.generation.in_place_cache import check_in_place
+from paring_runtimes.generation.language_model import LanguageModel, language_model
+from paring_runtimes.generation.session import GenerativeSession
+from paring_runtimes.manifest import Manifest
+
+
+def open_language_model(
+    folder: Path,
+    manifest: Manifest,
+    engine: Engine,
+    options: Options,
+    check: Callable[[NativeSession], None],
+) -> GenerativeSession:
+    """Open the in-place graph where it runs; then the entry is opened only when it is asked for.
+
+    Args:
+        folder: the artifact's.
+        manifest: read from it.
+        engine: what computes.
+        options: how to open.
+        check: raises when the entry is not what the manifest tells.
+
+    Raises:
+        ArtifactError: the manifest does not fit the graphs.
+        EngineError: the entry cannot be opened.
+    """
+    model = language_model(folder, manifest)
+    entry = folder / manifest.entry
+
+    def open_entry(settings: Options) -> NativeSession:
+        native = engine.open_session(entry, settings)
+        check(native)
+        check_concat(entry, native, model)
+        return native
+
+    in_place = _in_place(folder, model, engine, options)
+    if in_place is None:
+        return GenerativeSession(open_entry(options), folder, manifest, model, None)
+    quiet = replace(options, profile_to=None)
+    deferred = DeferredSession(lambda: open_entry(quiet), in_place, manifest.inputs, manifest.outputs)
+    return GenerativeSession(deferred, folder, manifest, model, in_place)
+
+
+def _in_place(folder: Path, model: LanguageModel, engine: Engine, options: Options) -> NativeSession | None:
+    """Return the in-place graph's session, None when it cannot run here."""
+    if model.in_place is None:
+        return None
+    path = folder / model.in_place
+    try:
+        native = engine.open_session(path, options)
+    except EngineError as error:  # an engine older than the graph's operators
+        warnings.warn(f"the cache is copied in every step: {error}", RuntimeWarning, stacklevel=4)
+        return None
+    check_in_place(path, native, model)
+    return native
