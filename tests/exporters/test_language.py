@@ -133,7 +133,7 @@ def test_fp16_agrees_with_the_fp32_decoder(tmp_path: Path) -> None:
     check_in_place(decoder, tmp_path, "fp16")
     ids, mask = left_padded()
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    layers, heads, width = decoder.cache_shape()
+    _, heads, width = decoder.cache_shape()
     empty = np.zeros((3, heads, 0, width), np.float16)
     feeds = {name: empty for name in types if name.startswith("past")}
     own = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}

@@ -92,7 +92,7 @@ def growing(decoder: Decoder) -> Graph:
 
 
 def in_place(decoder: Decoder) -> Graph:
-    """The graph over buffers: `input_ids`, `positions`, `slots`, `last`, `cache.0.key`, `updated.0.key`, ..."""
+    """The graph over buffers: `input_ids`, `positions`, `slots`, `last`, `cache.0.key`, ..."""
     layers, heads, width = decoder.cache_shape()
     ids = torch.randint(0, decoder.vocabulary, (BATCH, SEQUENCE))
     places = torch.arange(SEQUENCE).expand(BATCH, -1).contiguous()

@@ -30,25 +30,26 @@ def _fold_transposes(model: Any) -> None:
         (source,) = node.inputs if node.op_type == "Transpose" else (None,)
         if source is None or source.const_value is None or not source.is_initializer():
             continue
-        perm = node.attributes["perm"].as_ints()
-        weight = source.const_value
-        shape = [weight.shape[axis] for axis in perm]
-        folded = ir.Value(
-            name=f"{source.name}.transposed", shape=ir.Shape(shape), type=ir.TensorType(weight.dtype)
-        )
-        folded.const_value = ir.LazyTensor(
-            lambda weight=weight, perm=perm, name=folded.name: ir.tensor(
-                weight.numpy().transpose(perm).copy(), name=name
-            ),
-            dtype=weight.dtype,
-            shape=folded.shape,
-            name=folded.name,
-        )
+        folded = _transposed(source, node.attributes["perm"].as_ints())
         model.graph.register_initializer(folded)
         ir.convenience.replace_all_uses_with(node.outputs[0], folded)
         model.graph.remove(node, safe=True)
         if not source.uses():
             model.graph.initializers.pop(source.name)
+
+
+def _transposed(source: Any, perm: Any) -> Any:
+    import onnx_ir as ir
+
+    weight, name = source.const_value, f"{source.name}.transposed"
+    shape = ir.Shape([weight.shape[axis] for axis in perm])
+    folded = ir.Value(name=name, shape=shape, type=ir.TensorType(weight.dtype))
+
+    def compute() -> Any:
+        return ir.tensor(weight.numpy().transpose(perm).copy(), name=name)
+
+    folded.const_value = ir.LazyTensor(compute, dtype=weight.dtype, shape=shape, name=name)
+    return folded
 
 
 def _drop_unread_outputs(node: Any) -> None:

@@ -13,7 +13,7 @@ from ..onnx_graph.translations import table as shared
 
 def table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
     """For `custom_translation_table` of `torch.onnx.export`."""
-    own = {
+    own: dict[Callable[..., Any], Callable[..., Any]] = {
         torch.ops.aten.rms_norm.default: _rms_norm,
         torch.ops.aten.scaled_dot_product_attention.default: _grouped_attention,
     }
