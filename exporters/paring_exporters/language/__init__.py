@@ -72,6 +72,12 @@ def export(decoder: Decoder, request: LanguageRequest, folder: Path) -> Exported
     """
     if why_not():
         raise MissingExtraError("exporting to ONNX", "onnx")
+    reduced = [i for i, layer in enumerate(decoder.opened()) if len(layer.reducers)]
+    if reduced:
+        raise ExportError(
+            f"the decoder drops tokens after layers {reduced}: a prompt and a step are then different graphs,"
+            " which this export does not write"
+        )
     if request.precision == "fp16":
         decoder = copy.deepcopy(decoder).half()
     nodes = {}
