@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +15,7 @@ from paring_runtimes.errors import ExportError, MissingExtraError
 
 from ..half import HalfPrecision
 from ..hints import explain
+from ..quiet import quiet_export
 from ..request import DEFAULT_OPSET, MAX_BATCH, Exported, Request
 
 NAME = "onnx"
@@ -51,7 +49,7 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     optimizer, graph = cleaned(program.model_proto, request.optimizer)
     entry = folder / ENTRY
     _save(graph, entry)
-    specs = [_specs(values) for values in (graph.graph.input, graph.graph.output)]
+    specs = [tensor_specs(values) for values in (graph.graph.input, graph.graph.output)]
     facts = {
         "opset": request.opset,
         "precision": request.precision,
@@ -65,14 +63,8 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
 def _program(model: nn.Module, request: Request) -> Any:
     from ..onnx_graph.translations import table
 
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
-    levels = [logger.level for logger in loggers]
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        # torch prints the graph it had traced to standard error before it raises.
-        quiet = contextlib.redirect_stderr(io.StringIO())
-        with quiet, warnings.catch_warnings(), torch.no_grad():
+        with quiet_export(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             return torch.onnx.export(
                 model.eval(),
@@ -89,9 +81,6 @@ def _program(model: nn.Module, request: Request) -> Any:
         raise
     except Exception as error:
         raise ExportError(explain(error, request.dynamic)) from error
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _check_opset(program: Any, wanted: int) -> None:
@@ -128,7 +117,8 @@ def _save(graph: Any, entry: Path) -> None:
     onnx.checker.check_model(str(entry))
 
 
-def _specs(values: Any) -> tuple[TensorSpec, ...]:
+def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
+    """Names, dtypes and shapes of a graph's inputs or outputs."""
     import onnx
 
     specs = []
