@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def stages_of(counts: list[int], batch: int = 2) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [
         torch.stack([torch.randperm(before, generator=generator)[:after].sort().values for _ in range(batch)])
-        for before, after in zip(counts, counts[1:], strict=False)
+        for before, after in pairwise(counts)
     ]
 
 
@@ -36,7 +37,7 @@ def test_composed_places_are_the_tracked_ids() -> None:
             ids = [ids[place] for place in places[row]]
         assert composed[0][row].tolist() == ids
     assert torch.equal(composed[-1], stages[-1])
-    for earlier, later, places in zip(composed, composed[1:], stages, strict=False):
+    for (earlier, later), places in zip(pairwise(composed), stages[:-1], strict=True):
         assert torch.equal(places.gather(1, later), earlier)
 
 

@@ -84,7 +84,7 @@ def budget_scores(
     individual_threshold: float,
     keys: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """s [B, n] fp32 of the module's docstring. A threshold of 0 keeps all: s is huge then, for keys infinite."""
+    """s [B, n] fp32 of the module's docstring. A threshold of 0 keeps all: s is huge then, +inf for keys."""
     everything = torch.full_like(c, torch.finfo(c.dtype).max)
     together, alone = everything, everything
     if global_threshold > 0:
