@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from models import timm_vit
 from sound_and_video import ENCODERS, Features, build_encoder, sample, videomae, whisper_config
 
 from paring.transforms import token_merge, token_pool
@@ -76,15 +77,20 @@ def test_videomae_for_pretraining_is_refused() -> None:
     assert "rebuilds every tube" in why_not(VideoMAEForPreTraining(config))[0]
 
 
-def test_the_mean_over_merged_tokens_is_the_mean_over_all() -> None:
-    """Uneven windows pooled behind the last block leave the answer of VideoMAE as it is."""
-    model = build_encoder("VideoMAE")
+@pytest.mark.parametrize("kind", ["VideoMAE", "timm ViT with average pooling"])
+def test_the_mean_over_merged_tokens_is_the_mean_over_all(kind: str) -> None:
+    """Uneven windows pooled behind the last block leave the answer of a mean-pooled model as it is."""
+    torch.manual_seed(0)
+    if kind == "VideoMAE":
+        model, x = build_encoder(kind), sample(kind, 2)
+    else:
+        model, x = timm_vit(global_pool="avg", reg_tokens=2).eval(), torch.randn(2, 3, 32, 32)
     pooled = copy.deepcopy(model)
-    token_pool.apply(pooled, token_pool.Config(window=(2, 2), block=4))  # 3x3 patches: windows of 4, 2 and 1
+    last = len(open_encoder(copy.deepcopy(model)).blocks)
+    token_pool.apply(pooled, token_pool.Config(window=(2, 3), block=last))
     trunk = find(pooled)
     assert trunk is not None
     assert trunk.mean_follows
-    x = sample("VideoMAE", 2)
     with torch.inference_mode():
         torch.testing.assert_close(pooled(x), model(x), atol=1e-5, rtol=1e-4)
         trunk.mean_follows = False
