@@ -20,7 +20,7 @@ from .building import Job, build
 from .data import Preprocess, load_data
 from .quality import Quality, quality
 from .recipe import Recipe
-from .sources import digest, load_model
+from .sources import LoadedLanguageModel, digest, load_model
 from .transforms import discover
 from .transforms._encoder import open_encoder, why_not
 
@@ -94,6 +94,8 @@ def _job(recipe: Recipe, allow: frozenset[str], progress: Progress) -> Job:
         any_image_size="image_size" in recipe.export.dynamic,
         seed=recipe.seed,
     )
+    if isinstance(source, LoadedLanguageModel):
+        raise RecipeError(f"{recipe.model} is a language model, which convert does not take yet")
     if source.model is None:
         raise RecipeError(f"{recipe.model} is for profiling only: convert needs a PyTorch model")
     data, preprocess = None, source.preprocess or Preprocess()

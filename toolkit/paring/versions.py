@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 TOOLS = (
-    "paring", "numpy", "torch", "torchvision", "timm", "transformers", "optimum", "optimum-onnx", "onnx",
+    "paring", "numpy", "torch", "torchvision", "timm", "transformers", "gguf", "optimum", "optimum-onnx", "onnx",
     "onnxscript", "onnxslim", "onnxruntime", "onnxruntime-gpu", "tensorrt", "apache-tvm",
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ A source is a module with
 
 - `HELP`: one line, with the form of its spec;
 - `why_not() -> str | None`: why it cannot be used here, None when it can;
-- `load(request) -> LoadedModel`.
+- `load(request) -> LoadedModel | LoadedLanguageModel`.
 
 Weights are safetensors. Pickles and code from a model's repository are refused unless the caller
 allows them by name: "pickle", "remote-code".
@@ -21,9 +21,19 @@ from paring_runtimes.errors import SourceError
 from paring_runtimes.suggest import near_miss
 
 from ._digest import digest
+from ._language import LoadedLanguageModel
 from ._loaded import LoadedModel, Request, fill_zeros
 
-__all__ = ["RISKS", "LoadedModel", "Request", "Source", "digest", "load_model", "sources"]
+__all__ = [
+    "RISKS",
+    "LoadedLanguageModel",
+    "LoadedModel",
+    "Request",
+    "Source",
+    "digest",
+    "load_model",
+    "sources",
+]
 
 RISKS = frozenset({"pickle", "remote-code"})
 
@@ -36,7 +46,7 @@ class Source(Protocol):
     def why_not(self) -> str | None:
         """Why the source cannot be used here."""
 
-    def load(self, request: Request) -> LoadedModel:
+    def load(self, request: Request) -> LoadedModel | LoadedLanguageModel:
         """Load the model that is asked for."""
 
 
@@ -55,11 +65,12 @@ def load_model(
     image_size: int | tuple[int, int] | None = None,
     any_image_size: bool = False,
     seed: int = 0,
-) -> LoadedModel:
+) -> LoadedModel | LoadedLanguageModel:
     """Load a model, ready to be transformed.
 
     Args:
-        spec: `embedded`, `timm:NAME`, `hf:ID-OR-PATH`, `py:FILE.py:FACTORY` or `onnx:FILE`.
+        spec: `embedded`, `timm:NAME`, `hf:ID-OR-PATH`, `gguf:FILE`, `py:FILE.py:FACTORY` or
+            `onnx:FILE`.
         weights: a safetensors file for the model; it must fit exactly.
         allow: risks taken knowingly, out of `RISKS`.
         image_size: input size in pixels, a number or (height, width); None is the model's own.
@@ -98,11 +109,11 @@ def load_model(
 
 
 def _unknown(spec: str, prefix: str, known: list[str]) -> str:
-    forms = "embedded, timm:NAME, hf:ID-OR-PATH, py:FILE.py:FACTORY, onnx:FILE"
+    forms = "embedded, timm:NAME, hf:ID-OR-PATH, gguf:FILE, py:FILE.py:FACTORY, onnx:FILE"
     path = Path(spec)
     guess = near_miss(prefix, known)
-    if path.suffix == ".onnx":
-        guess = f" (did you mean 'onnx:{spec}'?)"
+    if path.suffix in (".onnx", ".gguf"):
+        guess = f" (did you mean '{path.suffix[1:]}:{spec}'?)"
     elif path.suffix == ".py":
         guess = f" (did you mean 'py:{spec}:FACTORY'?)"
     elif (path / "config.json").is_file() or "/" in spec:

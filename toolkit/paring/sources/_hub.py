@@ -10,7 +10,7 @@ from paring_runtimes.errors import SourceError
 from ._loaded import Request
 from ._weights import refusal
 
-DESCRIPTIONS = ["*.json", "*.safetensors"]
+DESCRIPTIONS = ["*.json", "*.safetensors", "*.jinja", "merges.txt", "tokenizer.model"]
 
 
 @dataclass(frozen=True)

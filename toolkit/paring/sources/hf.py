@@ -1,4 +1,4 @@
-"""`hf:ID-OR-PATH`: a transformers vision model, from a folder, the local cache or the Hub.
+"""`hf:ID-OR-PATH`: a transformers vision or language model, from a folder, the local cache or the Hub.
 
 What the model's task is, what its tensors are called and what its input looks like are optimum's
 tables, so that an export is named as optimum names it and optimum can load it. `hf:ID@REVISION` takes
@@ -18,11 +18,12 @@ from paring.data import Preprocess
 from paring_runtimes.errors import SourceError
 
 from ._hub import Checkpoint, checkpoint
+from ._language import LoadedLanguageModel, is_causal, refuse_image_options, tokenizer_files
 from ._loaded import LoadedModel, Request, missing_extra, require, seeded
 from ._trial import check_sizes
 from ._weights import fit, read_weights
 
-HELP = "hf:ID-OR-PATH: a transformers model (image encoder or classifier), safetensors weights"
+HELP = "hf:ID-OR-PATH: a transformers model (image encoder or classifier, causal LM), safetensors weights"
 PACKAGES = ("torch", "transformers", "optimum", "safetensors")
 INPUT = "pixel_values"
 
@@ -41,16 +42,41 @@ def why_not() -> str | None:
     return missing_extra(*PACKAGES)
 
 
-def load(request: Request) -> LoadedModel:
-    """Load the model in the class of its task, behind a module that returns plain tensors."""
+def load(request: Request) -> LoadedModel | LoadedLanguageModel:
+    """Load the model in the class of its task: a causal language model, or a vision model."""
     require("a transformers model", *PACKAGES)
+    found = checkpoint(request)
+    return _load_language(found, request) if is_causal(found.folder) else _load_vision(found, request)
+
+
+def _load_language(found: Checkpoint, request: Request) -> LoadedLanguageModel:
+    from transformers import AutoModelForCausalLM
+
+    refuse_image_options(request)
+    with quiet():
+        config = _config(found, request)
+        model, files = _model(found, config, AutoModelForCausalLM, request)
+    kept = tokenizer_files(found.folder)
+    return LoadedLanguageModel(
+        model=model.eval(),
+        name=(Path(found.name).name or "model").partition("@")[0],
+        spec=request.spec,
+        config=model.config,
+        generation=model.generation_config,
+        tokenizer_files=kept,
+        random_weights=request.weights is None and not found.weights,
+        source_files=(*files, *kept),
+    )
+
+
+def _load_vision(found: Checkpoint, request: Request) -> LoadedModel:
+    """The model behind a module that returns plain tensors."""
     from ._plain_outputs import PlainOutputs
 
-    found = checkpoint(request)
-    with _quiet():
+    with quiet():
         config = _config(found, request)
         interface = _interface(config, request)
-        inner, files = _model(found, config, interface, request)
+        inner, files = _model(found, config, interface.model_class, request)
     channels, native = interface.input_shape[0], interface.input_shape[1:]
     size = request.image_size or native
     other = request.any_image_size or size != native
@@ -71,7 +97,7 @@ def load(request: Request) -> LoadedModel:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hold back transformers' own log: what matters of it is raised or recorded here."""
     from transformers.utils import logging
 
@@ -153,28 +179,28 @@ def _dummy(tables: Any, config: Any) -> Any:
 
 
 def _model(
-    found: Checkpoint, config: Any, interface: Interface, request: Request
+    found: Checkpoint, config: Any, model_class: Any, request: Request
 ) -> tuple[Any, tuple[Path, ...]]:
     """The model, and the files that it was read from."""
     remote = "remote-code" in request.allow
     described = found.folder / "config.json"
     if request.weights is None and found.weights:
-        model = _pretrained(found, config, interface, request)
+        model = _pretrained(found, config, model_class, request)
         return model, (described, *found.weights)
     with seeded(request.seed):
-        model = interface.model_class.from_config(config, trust_remote_code=remote)
+        model = model_class.from_config(config, trust_remote_code=remote)
     if request.weights is None:
         return model, (described,)
     fit(model, read_weights(request.weights, request.allow), request.weights)
     return model, (described, request.weights)
 
 
-def _pretrained(found: Checkpoint, config: Any, interface: Interface, request: Request) -> Any:
+def _pretrained(found: Checkpoint, config: Any, model_class: Any, request: Request) -> Any:
     import torch
     from safetensors import SafetensorError
 
     try:
-        model, report = interface.model_class.from_pretrained(
+        model, report = model_class.from_pretrained(
             found.folder,
             config=config,
             use_safetensors=not found.is_pickle,

@@ -1,0 +1,34 @@
+"""The tokens that travel through a decoder, and what travels with them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from .._encoder.tokens import take
+
+
+class Tokens(NamedTuple):
+    """A chunk of new tokens between two layers.
+
+    Attributes:
+        x: [B, S, C] the hidden states.
+        positions: [B, S] int64, each token's place in its text, by which it is rotated. They follow a
+            token when others are dropped.
+        valid: [B, S] bool, False for padding.
+        last: [B] int64, the index of each row's last real token; None means S - 1 (left padding).
+        reduced: whether tokens of the chunk have been dropped on the way.
+    """
+
+    x: torch.Tensor
+    positions: torch.Tensor
+    valid: torch.Tensor
+    last: torch.Tensor | None = None
+    reduced: bool = False
+
+    def kept(self, index: torch.Tensor) -> Tokens:
+        """The tokens at `index` [B, K], int64 and ascending. A row keeps its last token where it can."""
+        last = None if self.last is None else ((index <= self.last[:, None]).sum(1) - 1).clamp(min=0)
+        positions, valid = self.positions.gather(1, index), self.valid.gather(1, index)
+        return Tokens(take(self.x, index), positions, valid, last, True)
