@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_run import run
 
-from paring.transforms._neighbours import merge_neighbours, pair_places, pairs_in
+from paring.transforms._neighbours import merge_neighbours, pairs_in, pairs_of
 
 GRIDS = [((4, 2, 3), 0), ((5, 2, 2), 0), ((11,), 0), ((3, 7), -1), ((3, 6), 1), ((2, 4, 3), 1)]
 
@@ -64,7 +64,7 @@ def test_merging_equals_the_loop(shape: tuple[tuple[int, ...], int], seed: int, 
 
 @pytest.mark.parametrize(("grid", "axis"), GRIDS)
 def test_pairs_are_neighbours_along_the_axis(grid: tuple[int, ...], axis: int) -> None:
-    assert [tuple(pair) for pair in pair_places(grid, axis).tolist()] == pairs_by_loop(grid, axis)
+    assert list(pairs_of(grid, axis)) == pairs_by_loop(grid, axis)
     assert pairs_in(grid, axis) == len(pairs_by_loop(grid, axis))
 
 
@@ -78,6 +78,14 @@ def test_size_and_mass_are_conserved() -> None:
 def test_merging_nothing_is_identity() -> None:
     x = torch.randn(2, 24, 4)
     assert torch.equal(merge_neighbours(x, (4, 2, 3), 0, 0).x, x)
+
+
+def test_one_frame_has_no_pairs() -> None:
+    x = torch.randn(2, 6, 4)
+    assert pairs_in((1, 2, 3), 0) == 0
+    found = merge_neighbours(x, (1, 2, 3), 0, 0, with_target=True)
+    assert torch.equal(found.x, x)
+    assert found.target.tolist() == [list(range(6))] * 2
 
 
 def test_a_still_video_halves_without_loss() -> None:

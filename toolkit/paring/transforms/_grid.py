@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
 
 import torch
 from torch.nn import functional as F
@@ -45,10 +47,17 @@ def window_places(grid: Grid, window: Grid, device: torch.device | None = None) 
 
 def window_owner(grid: Grid, window: Grid, device: torch.device | None = None) -> torch.Tensor:
     """Which window holds each patch -> [P] int64; W, the count of windows, where none does."""
-    places = window_places(grid, window, device)
-    owner = torch.full((math.prod(grid),), places.shape[0], device=device)
-    owner[places] = torch.arange(places.shape[0], device=device)[:, None].expand_as(places)
-    return owner
+    return torch.tensor(_owner(tuple(grid), tuple(window)), device=device)
+
+
+@lru_cache
+def _owner(grid: tuple[int, ...], window: tuple[int, ...]) -> tuple[int, ...]:
+    """`window_owner` as numbers: a constant of the graph, where writing into a tensor would be a scatter."""
+    counts = windows_in(grid, window)
+    numbers = {cell: i for i, cell in enumerate(product(*map(range, counts)))}
+    spots = product(*map(range, grid))
+    cells = (tuple(place // edge for place, edge in zip(spot, window, strict=True)) for spot in spots)
+    return tuple(numbers.get(cell, len(numbers)) for cell in cells)
 
 
 def pool(

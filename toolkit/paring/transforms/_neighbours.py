@@ -8,6 +8,8 @@ order, so the result is again a sequence in time.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -39,18 +41,23 @@ def pairs_in(grid: Grid, axis: int) -> int:
     return grid[axis] // 2 * (math.prod(grid) // grid[axis])
 
 
-def pair_places(grid: Grid, axis: int, device: torch.device | None = None) -> torch.Tensor:
-    """[pairs, 2] int64: the places of each pair's first and second token, in order of the first."""
-    places = torch.arange(math.prod(grid), device=device).reshape(*grid).movedim(axis, 0)
-    even = places[: grid[axis] // 2 * 2]
-    pairs = torch.stack([even[::2].reshape(-1), even[1::2].reshape(-1)], 1)
-    return pairs[pairs[:, 0].argsort()]
+@lru_cache
+def pairs_of(grid: tuple[int, ...], axis: int) -> tuple[tuple[int, int], ...]:
+    """The places of each pair's first and second token, in order of the first."""
+    stride = math.prod(grid[axis % len(grid) + 1 :])
+    first = [
+        place
+        for place in range(math.prod(grid))
+        if (at := place // stride % grid[axis]) % 2 == 0 and at + 1 < grid[axis]
+    ]
+    return tuple((place, place + stride) for place in first)
 
 
-def pair_scores(metric: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Cosine of each pair: metric [B, P, D], places [pairs, 2] -> [B, pairs] fp32."""
+def pair_scores(metric: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Cosine of each pair of places: metric [B, P, D] -> [B, pairs] fp32."""
     unit = F.normalize(metric.float(), dim=-1)
-    return (unit[:, places[:, 0]] * unit[:, places[:, 1]]).sum(-1)
+    first, second = torch.tensor(pairs, device=metric.device).unbind(1)
+    return (unit[:, first] * unit[:, second]).sum(-1)
 
 
 def merge_neighbours(
@@ -74,15 +81,18 @@ def merge_neighbours(
     Raises:
         ValueError: there are fewer pairs than r.
     """
-    places = pair_places(grid, axis, x.device)
-    pairs = places.shape[0]
+    places = pairs_of(tuple(grid), axis)
+    pairs, count = len(places), x.shape[1]
     if not 0 <= r <= pairs:
         raise ValueError(f"r is {r}, but a grid of {tuple(grid)} has {pairs} pairs along axis {axis}")
+    size = torch.ones_like(x[..., 0]) if size is None else size
+    if r == 0:
+        stays = torch.arange(count, device=x.device).expand(x.shape[0], -1)
+        return MergedPairs(x, size, stays if with_target else None, torch.ones_like(size[:, 0]))
     ranked, order = rank(pair_scores(x, places))
     joined = (order[:, :r, None] == torch.arange(pairs, device=x.device)).any(1)  # [B, pairs]
-    count, partner, pair = _constants(places, x)
+    partner, pair = _constants(places, count, x.device)
     merges = joined[:, pair] & (partner != torch.arange(count, device=x.device))  # [B, P]
-    size = torch.ones_like(x[..., 0]) if size is None else size
     own, other = size[..., None], size[:, partner][..., None]
     means = torch.where(merges[..., None], (x * own + x[:, partner] * other) / (own + other), x)
     sizes = torch.where(merges, size + size[:, partner], size)
@@ -90,18 +100,19 @@ def merge_neighbours(
     keys = goes.long() * count + torch.arange(count, device=x.device)
     kept = keys.sort(dim=1).values[:, : count - r]  # distinct keys: those that go sort behind
     target = _target(goes, partner) if with_target else None
-    gap = ranked[:, r - 1] - ranked[:, r] if 0 < r < pairs else torch.ones_like(ranked[:, 0])
+    gap = ranked[:, r - 1] - ranked[:, r] if r < pairs else torch.ones_like(ranked[:, 0])
     return MergedPairs(take(means, kept), sizes.gather(1, kept), target, gap)
 
 
-def _constants(places: torch.Tensor, x: torch.Tensor) -> tuple[int, torch.Tensor, torch.Tensor]:
-    """How many tokens, each one's partner (itself where it has none), and the pair it is in."""
-    count = x.shape[1]
-    partner = torch.arange(count, device=x.device)
-    partner[places[:, 0]], partner[places[:, 1]] = places[:, 1], places[:, 0]
-    pair = torch.zeros_like(partner)
-    pair[places] = torch.arange(places.shape[0], device=x.device)[:, None].expand_as(places)
-    return count, partner, pair
+def _constants(
+    pairs: Sequence[tuple[int, int]], count: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each token's partner, itself where it has none, and the number of the pair that it is in: [P] each."""
+    partner, number = list(range(count)), [0] * count
+    for index, (first, second) in enumerate(pairs):
+        partner[first], partner[second] = second, first
+        number[first] = number[second] = index
+    return torch.tensor(partner, device=device), torch.tensor(number, device=device)
 
 
 def _target(goes: torch.Tensor, partner: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,8 @@ class Config:
     keep_ratio: float = field(
         default=0.75,
         metadata={
-            "help": "share of the tokens left; half at least, as frames merge in pairs",
+            "help": "share of the tokens left; half at least, as frames merge in pairs (the last of an odd"
+            " number of frames has none)",
             "unit": "1",
             "minimum": 0.5,
             "maximum": 1.0,

@@ -20,36 +20,6 @@ import torch
 from ..token_prune import rank
 
 
-def text_to_image_attention(
-    query: torch.Tensor, key: torch.Tensor, scale: float, image: tuple[int, int]
-) -> torch.Tensor:
-    """A of one causal layer, for the rows that count only: T x L attention instead of L x L.
-
-    Args:
-        query: [B, H, T, D] the last T tokens' queries after rotation: the text after the image.
-        key: [B, H_kv, L, D] all keys after rotation; H is a multiple of H_kv.
-        scale: of the logits, usually D ** -0.5.
-        image: (start, stop) of the image tokens among the L.
-
-    Returns:
-        [B, T, stop - start] fp32.
-
-    Raises:
-        ValueError: there are no image tokens, or the T rows are not all behind them.
-    """
-    batch, heads, rows, width = query.shape
-    length, groups = key.shape[2], key.shape[1]
-    start, stop = image
-    if not 0 <= start < stop <= length - rows or rows == 0:
-        raise ValueError(f"image tokens {start} to {stop} must lie before the last {rows} of {length} tokens")
-    grouped = query.reshape(batch, groups, heads // groups * rows, width)
-    logits = (grouped.float() @ key.float().transpose(2, 3)).reshape(batch, heads, rows, length) * scale
-    place = torch.arange(length, device=key.device)
-    future = place > place[length - rows :, None]
-    weights = logits.masked_fill(future, -torch.inf).softmax(-1)
-    return weights.mean(1)[:, :, start:stop]
-
-
 def dual_scores(
     attention: torch.Tensor, valid: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -88,6 +88,8 @@ def merge_windows(
     windows, inside = places.shape
     if not 0 <= r <= windows:
         raise ValueError(f"r is {r}, but {windows} windows of {tuple(window)} fit a grid of {tuple(grid)}")
+    if r == 0:
+        return _unmerged(x, size, with_target)
     ranked, order = rank(window_scores(x, grid, window))
     chosen = order[:, :r]
     weights = torch.ones_like(x[..., :1]) if size is None else size[..., None]
@@ -101,8 +103,14 @@ def merge_windows(
     if placing is not None:
         merged, merged_size = take(merged, placing), take(merged_size, placing)
     target = _target(chosen, rest, places, placing) if with_target else None
-    gap = ranked[:, r - 1] - ranked[:, r] if 0 < r < windows else torch.ones_like(ranked[:, 0])
+    gap = ranked[:, r - 1] - ranked[:, r] if r < windows else torch.ones_like(ranked[:, 0])
     return MergedWindows(merged, merged_size[..., 0], chosen, target, gap)
+
+
+def _unmerged(x: torch.Tensor, size: torch.Tensor | None, with_target: bool) -> MergedWindows:
+    place = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
+    size = torch.ones_like(x[..., 0]) if size is None else size
+    return MergedWindows(x, size, place[:, :0], place if with_target else None, torch.ones_like(size[:, 0]))
 
 
 def _untouched(chosen: torch.Tensor, owner: torch.Tensor, windows: int, inside: int) -> torch.Tensor:
