@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +59,7 @@ def _transforms() -> list[dict[str, Any]]:
             "name": name,
             "about": f"{method.TRAITS.title} ({method.TRAITS.mechanism}) {method.TRAITS.paper}",
             "why_not": None,
+            "traits": asdict(method.TRAITS),
         }
         for name, method in sorted(discover().items())
     ]

@@ -37,10 +37,10 @@ def trace(model: nn.Module, pixels: torch.Tensor) -> tuple[Any, TokenMap | None]
     if not record.stages:
         return outputs, None
     owners = [stage.owner[:, trunk.prefix :] for stage in record.stages if stage.owner is not None]
-    reducers = [reducer for block in trunk.opened() for reducer in block.reducers]
+    steps = [step for block in trunk.opened() for step in block.steps()]
     fused = tuple(
-        stage.x.shape[1] - 1 if getattr(reducer, "inattentive", "drop") != "drop" else -1
-        for stage, reducer in zip(record.stages, reducers, strict=True)
+        stage.x.shape[1] - 1 if getattr(step, "inattentive", "drop") != "drop" else -1
+        for stage, step in zip(record.stages, steps, strict=True)
     )
     margin = record.stages[-1].margin
     assert margin is not None

@@ -1,4 +1,4 @@
-"""The encoder of a vision transformer as one trunk, whatever the model's family."""
+"""The encoder of a vision, audio or video transformer as one trunk, whatever the model's family."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 from .block import Attended, Block
 from .families import locate
 from .tokens import Tokens, take
-from .trunk import Record, Trunk
+from .trunk import Record, Trunk, find
 
 __all__ = [
     "Attended",
@@ -21,12 +21,10 @@ __all__ = [
     "why_not",
 ]
 
-KNOWN = "timm VisionTransformer (ViT, DeiT, CLIP, DINOv2), transformers ViT, DeiT, DINOv2, CLIP vision"
-
-
-def find(model: nn.Module) -> Trunk | None:
-    """The trunk inside `model` once `open_encoder` has put one there."""
-    return next((module for module in model.modules() if isinstance(module, Trunk)), None)
+KNOWN = (
+    "timm VisionTransformer (ViT, DeiT, CLIP, DINOv2), transformers ViT, DeiT, DINOv2, CLIP vision, AST,"
+    " Whisper's encoder, VideoMAE"
+)
 
 
 def why_not(model: nn.Module) -> list[str]:
@@ -52,7 +50,8 @@ def open_encoder(model: nn.Module) -> Trunk:
     site = locate(model)
     if reasons or site is None:
         raise ValueError("; ".join(reasons))
-    trunk = Trunk([site.split(block) for block in site.blocks], site.prefix, site.class_token)
+    parts = [site.split(block) for block in site.blocks]
+    trunk = Trunk(parts, site.prefix, site.class_token, site.grid, site.mean_follows)
     trunk.train(model.training)
     setattr(site.parent, site.name, site.wrap(trunk))
     return trunk

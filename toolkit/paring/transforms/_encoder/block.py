@@ -1,6 +1,6 @@
 """One pre-norm transformer block, the same for every model family, with a place for reducers.
 
-x = x + proj(attention(norm1(x)));  x = reduce(x);  x = x + mlp(norm2(x))
+x = x + proj(attention(norm1(x)));  x = reduce(x);  x = x + mlp(norm2(x));  x = end(x)
 
 The exported graph holds nothing that the mathematics does not need: the softmax scale is folded into the
 query weights, layer scale into the last linear layers, and the bias of the values into the output's, since a
@@ -60,6 +60,16 @@ class Reducer(Protocol):
         """How many tokens leave when `tokens` come."""
 
 
+class Ending(Protocol):
+    """A module that makes the sequence shorter after the MLP: it sees the block's output alone."""
+
+    def __call__(self, tokens: Tokens) -> Tokens:
+        """The shorter sequence."""
+
+    def count(self, tokens: int) -> int:
+        """How many tokens leave when `tokens` come."""
+
+
 class Attention(nn.Module):
     """Multi-head self-attention; with token sizes it is proportional (ToMe, arXiv 2210.09461)."""
 
@@ -100,16 +110,21 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """One block with its reducers."""
+    """One block with its reducers, between attention and MLP, and its endings, after the MLP."""
 
     def __init__(self, parts: BlockParts) -> None:
         super().__init__()
         self.norm1, self.attention = parts.norm1, Attention(parts)
         self.norm2, self.mlp = parts.norm2, parts.mlp
         self.reducers = nn.ModuleList()
+        self.endings = nn.ModuleList()
+
+    def steps(self) -> list[nn.Module]:
+        """Everything that makes the sequence shorter here, in order."""
+        return [*self.reducers, *self.endings]
 
     def forward(self, tokens: Tokens) -> tuple[Tokens, list[Tokens]]:
-        """Tokens -> tokens, and the tokens after each reducer."""
+        """Tokens -> tokens, and the tokens after each reducer and each ending."""
         wanted = any(reducer.needs_class_scores for reducer in self.reducers)
         mixed, attended = self.attention(self.norm1(tokens.x), tokens.size, wanted)
         tokens = tokens._replace(x=tokens.x + mixed)
@@ -120,7 +135,11 @@ class Block(nn.Module):
             else:
                 tokens, attended = reduce_all(reducer, tokens, attended)
             stages.append(tokens)
-        return tokens._replace(x=tokens.x + self.mlp(self.norm2(tokens.x))), stages
+        tokens = tokens._replace(x=tokens.x + self.mlp(self.norm2(tokens.x)))
+        for ending in self.endings:
+            tokens = ending(tokens)
+            stages.append(tokens)
+        return tokens, stages
 
 
 def reduce_all(

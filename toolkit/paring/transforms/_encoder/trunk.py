@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import nn
 
-from .block import Block, BlockParts, Reducer
+from .block import Block, BlockParts, Ending, Reducer
 from .tokens import Tokens
+
+
+@runtime_checkable
+class Regridding(Protocol):
+    """A reducer or ending whose tokens lie on a grid again."""
+
+    def regrid(self, grid: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The grid of what leaves."""
 
 
 @dataclass
 class Record:
     """What one recorded forward pass of a trunk decided."""
 
-    stages: list[Tokens] = field(default_factory=list)  # after each reducer
+    stages: list[Tokens] = field(default_factory=list)  # after each reducer and each ending
     stage_names: list[str] = field(default_factory=list)
 
 
@@ -28,12 +36,24 @@ class Trunk(nn.Module):
     Attributes:
         prefix: how many leading tokens are no patches (class, distillation and register tokens).
         class_token: whether token 0 is a class token.
+        grid: how the patches that enter lie, slowest axis first: (rows, columns), (frames, rows,
+            columns), (frequencies, times) or (times,); None where that is not known.
+        mean_follows: whether the model takes the plain mean over what leaves. Tokens that stand for
+            several patches then leave scaled, so that this mean is the one over all patches.
     """
 
-    def __init__(self, blocks: Sequence[BlockParts], prefix: int, class_token: bool) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[BlockParts],
+        prefix: int,
+        class_token: bool,
+        grid: tuple[int, ...] | None = None,
+        mean_follows: bool = False,
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(parts) for parts in blocks)
         self.prefix, self.class_token = prefix, class_token
+        self.grid, self.mean_follows = grid, mean_follows
         self._record: Record | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -47,7 +67,13 @@ class Trunk(nn.Module):
             if self._record is not None:
                 self._record.stages += stages
                 self._record.stage_names += [f"block {number}"] * len(stages)
-        return tokens.x
+        return self._scaled(tokens) if self.mean_follows else tokens.x
+
+    def _scaled(self, tokens: Tokens) -> torch.Tensor:
+        if tokens.size is None:
+            return tokens.x
+        mean = tokens.size[:, self.prefix :].mean(1, keepdim=True)
+        return tokens.x * (tokens.size / mean)[..., None]
 
     def opened(self) -> list[Block]:
         """The blocks, with their type."""
@@ -62,6 +88,17 @@ class Trunk(nn.Module):
         finally:
             self._record = None
 
+    def grid_after(self, number: int) -> tuple[int, ...] | None:
+        """How the patches lie after `number` blocks; None where that is not known.
+
+        A step that leaves a grid says which by its method `regrid`; any other leaves none.
+        """
+        grid = self.grid
+        for block in self.opened()[:number]:
+            for step in block.steps():
+                grid = step.regrid(grid) if grid is not None and isinstance(step, Regridding) else None
+        return grid
+
     def tokens_per_layer(self, tokens: int) -> list[int]:
         """How many tokens each block's MLP sees when `tokens` enter."""
         counts = []
@@ -69,4 +106,11 @@ class Trunk(nn.Module):
             for reducer in block.reducers:
                 tokens = cast(Reducer, reducer).count(tokens)
             counts.append(tokens)
+            for ending in block.endings:
+                tokens = cast(Ending, ending).count(tokens)
         return counts
+
+
+def find(model: nn.Module) -> Trunk | None:
+    """The trunk inside `model` once `open_encoder` has put one there."""
+    return next((module for module in model.modules() if isinstance(module, Trunk)), None)

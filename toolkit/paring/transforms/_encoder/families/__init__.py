@@ -28,6 +28,9 @@ class Site:
         wrap: makes the module that takes the stack's place from a trunk.
         prefix: leading tokens that are no patches.
         class_token: whether token 0 is a class token.
+        grid: how the patches lie, slowest axis first, for the input that the model was built for.
+        mean_follows: whether the model takes the plain mean over the tokens, and nothing before it
+            undoes a scale.
         reasons: why the stack cannot be opened, empty when it can.
     """
 
@@ -40,6 +43,8 @@ class Site:
     prefix: int
     class_token: bool
     reasons: tuple[str, ...] = ()
+    grid: tuple[int, ...] | None = None
+    mean_follows: bool = False
 
 
 def locate(model: nn.Module) -> Site | None:

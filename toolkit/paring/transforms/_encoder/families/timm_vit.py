@@ -42,6 +42,8 @@ def _site(vit: Any, path: str, timm_vit: Any) -> Site:
         prefix=vit.num_prefix_tokens,
         class_token=vit.cls_token is not None,
         reasons=tuple(reasons),
+        grid=tuple(vit.patch_embed.grid_size) if vit.patch_embed.grid_size else None,
+        mean_follows=vit.global_pool == "avg" and isinstance(vit.norm, nn.Identity),
     )
 
 

@@ -52,12 +52,21 @@ def locate(model: nn.Module) -> Site | None:
             name="encoder",
             path=f"{path}.encoder".lstrip("."),
             blocks=layers,
-            split={"CLIPEncoder": _split_clip, "Dinov2Encoder": _split_dinov2}.get(kind, _split_vit),
+            split={"CLIPEncoder": _split_clip, "Dinov2Encoder": _split_dinov2}.get(kind, split_vit),
             wrap=TransformersEncoder,
             prefix=PREFIX[kind],
             class_token=True,
+            grid=_grid(encoder.config),
         )
     return None
+
+
+def _grid(config: Any) -> tuple[int, ...]:
+    sides = [
+        (value, value) if isinstance(value, int) else value
+        for value in (config.image_size, config.patch_size)
+    ]
+    return tuple(side // patch for side, patch in zip(*sides, strict=True))
 
 
 def _given(option: Any) -> bool:
@@ -78,7 +87,8 @@ class _ViTMlp(nn.Module):
         return self.fc2(self.activation(self.fc1(x)))
 
 
-def _split_vit(layer: Any) -> BlockParts:
+def split_vit(layer: Any) -> BlockParts:
+    """A ViTLayer, or one of the layers that transformers copies from it."""
     inner = layer.attention.attention
     return BlockParts(
         norm1=layer.layernorm_before,

@@ -1,0 +1,85 @@
+"""What every method that drops image tokens inside a language model has in common.
+
+A prompt is text, image tokens at columns [start, stop), text. Prompts of a batch have one length and the
+image at one place, so no padding on the left. Only image tokens go; everything else stays, and every
+survivor keeps its position.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ._decoder import Decoder, Reducer, Seen, find, why_not
+from ._decoder.families import locate
+from ._must_drop.cache import sequence_places
+
+
+class ImageReducer(Reducer):
+    """Chooses `keep` of the image tokens that come.
+
+    Args:
+        start, stop: the columns of the image tokens as they come to this reducer.
+        keep: how many stay.
+    """
+
+    def __init__(self, start: int, stop: int, keep: int) -> None:
+        super().__init__()
+        self.start, self.stop, self.keep = start, stop, keep
+
+    @abstractmethod
+    def choose(self, seen: Seen) -> torch.Tensor:
+        """[B, keep] int64: places within the image, ascending."""
+
+    def count(self, tokens: int) -> int:
+        """Tokens that leave when `tokens` come.
+
+        Raises:
+            ValueError: there is no text after the image.
+        """
+        if tokens <= self.stop:
+            raise ValueError(
+                f"{type(self).__name__} got {tokens} tokens, with the image at {self.start} to {self.stop}:"
+                " text must follow the image"
+            )
+        return tokens - (self.stop - self.start) + self.keep
+
+    def forward(self, seen: Seen) -> torch.Tensor:
+        """[B, count(S)] int64: the columns that stay, ascending."""
+        length = seen.tokens.positions.shape[1]
+        self.count(length)
+        return sequence_places(self.choose(seen), (self.start, self.stop), length)
+
+
+def image_reasons(
+    model: nn.Module, image: tuple[int, ...], layers: Sequence[int], keep: Sequence[int]
+) -> list[str]:
+    """Why `keep` image tokens cannot be what is left after each of the `layers`, counted from 0."""
+    reasons = why_not(model)
+    if len(image) != 2 or not 0 <= image[0] < image[1]:
+        reasons.append(f"image {tuple(image)} must be (start, stop), with 0 <= start < stop")
+    if reasons:
+        return reasons
+    decoder, site = find(model), locate(model)
+    depth = len(decoder.layers) if decoder is not None else len(site.layers) if site else 0
+    if sorted(set(layers)) != list(layers) or not all(0 <= layer < depth for layer in layers):
+        reasons.append(f"layers {tuple(layers)} must ascend from 0 to {depth - 1}, the model's last")
+    left = [image[1] - image[0], *keep]
+    if len(keep) != len(layers) or left != sorted(left, reverse=True) or left[-1] < 1:
+        reasons.append(
+            f"{tuple(keep)} image tokens left after layers {tuple(layers)}, of {left[0]}: one number a layer"
+            " is needed, none greater than the one before, none less than 1"
+        )
+    if decoder is not None and reducing_layers(decoder):
+        reasons.append(
+            f"layers {reducing_layers(decoder)} drop tokens already: the image's columns are others then"
+        )
+    return reasons
+
+
+def reducing_layers(decoder: Decoder) -> list[int]:
+    """The layers after which tokens are dropped, counted from 0."""
+    return [index for index, layer in enumerate(decoder.opened()) if len(layer.reducers)]
