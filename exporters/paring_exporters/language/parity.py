@@ -194,6 +194,7 @@ def _case(
     scale = np.abs(wanted).max(axis=2) + 1e-12
     excess = gap / (tolerance[0] + tolerance[1] * scale)  # at most 1 passes; NaN does not
     norms = np.linalg.norm(wanted, axis=2) * np.linalg.norm(found, axis=2) + 1e-12
+    cosines = (wanted * np.nan_to_num(found, posinf=0, neginf=0)).sum(axis=2) / norms
     return LanguageCase(
         graph=graph,
         name=prompt.name,
@@ -202,7 +203,7 @@ def _case(
         steps=len(expected) - 1,
         max_abs=float(gap.max()),
         max_rel=float((gap / scale).max()),
-        cosine=float(((wanted * found).sum(axis=2) / norms).min()),
+        cosine=float(cosines.min()),
         top1_agreement=float((wanted.argmax(2) == found.argmax(2)).mean()),
         passed=bool((excess <= 1).all()),
         worst_step=int(np.nan_to_num(excess, nan=np.inf).max(axis=1).argmax()),
