@@ -15,6 +15,7 @@ from language_models import build_language
 from paring.transforms._decoder import Decoder, open_decoder
 from paring_exporters.language import DATA, ENTRY, IN_PLACE, LanguageRequest, export, generation_facts
 from paring_exporters.language.buffers import Buffers
+from paring_runtimes.errors import ExportError
 
 # optimum takes the heads of a Phi-3 for its key heads, so that it cannot run a grouped one.
 MODELS = ("Llama, tied", "Qwen2, windows", "Phi-3, ungrouped", "GPT-2")
@@ -143,3 +144,11 @@ def test_fp16_agrees_with_the_fp32_decoder(tmp_path: Path) -> None:
     found = session.run(["logits"], feeds)[0]
     real = mask.bool().numpy()
     np.testing.assert_allclose(found[real], wanted.numpy()[real], atol=0.0025, rtol=0.001)
+
+
+def test_a_decoder_that_drops_tokens_is_refused_by_layer(tmp_path: Path) -> None:
+    decoder = open_decoder(build_language("Llama"))
+    decoder.opened()[1].reducers.append(torch.nn.Identity())
+    with pytest.raises(ExportError, match=r"drops tokens after layers \[1\]"):
+        export(decoder, LanguageRequest(), tmp_path)
+    assert not list(tmp_path.iterdir())

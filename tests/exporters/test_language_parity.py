@@ -57,6 +57,11 @@ def test_a_row_is_judged_by_its_largest_logit(decoder: Decoder) -> None:
     assert not result(decoder, off(1.1)).passed
 
 
+def test_fp16_allows_for_its_layers(decoder: Decoder) -> None:
+    found = result(decoder, lambda logits, step: logits, "fp16")
+    assert (found.atol, found.rtol) == (0.0025, pytest.approx(0.001 * 2**0.5))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_not_a_number_fails(decoder: Decoder, bad: float) -> None:
     def change(logits: np.ndarray, step: int) -> np.ndarray:

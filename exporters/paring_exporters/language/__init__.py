@@ -2,7 +2,8 @@
 
 - `model.onnx` (opset 20) is prompt and step in one, over a cache that grows; names and shapes are optimum's.
 - `in_place.onnx` (opset 24: Attention, TensorScatter) writes into cache buffers of a fixed capacity, which a
-  runtime binds as input and output at once, so that a step copies no cache.
+  runtime binds as input and output at once, so that a step copies no cache. Attention reads the whole
+  capacity, filled or not: buffers should be little longer than the text (tools/bench/language_decode.py).
 
 Both refer to `model.onnx.data`, which holds every weight once.
 """

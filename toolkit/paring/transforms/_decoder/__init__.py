@@ -12,7 +12,7 @@ from .decoder import Decoder
 from .families import locate
 from .layer import Layer, LayerParts
 from .memory import Growing, InPlace, Memory, write_rows
-from .reducing import Reducer, Seen, attention_rows, raw_scores
+from .reducing import Reducer, Seen, attention_rows, last_rows, raw_scores
 from .tokens import Tokens
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Tokens",
     "attention_rows",
     "find",
+    "last_rows",
     "open_decoder",
     "raw_scores",
     "why_not",
