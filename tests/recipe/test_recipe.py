@@ -135,7 +135,7 @@ def test_every_problem_is_reported_with_its_line() -> None:
         ("export: {baseline: yes}", 'export.baseline: "yes" is not true or false'),
         ("data: {limit: 3}", "data.source: is missing: text (embedded, npz:FILE"),
         ("gates: [{metric: top1, max_drop: 2}]\ndata: {source: embedded}", "gates[0].max_drop: 2 is not"),
-        ("gates: [{metric: top1, max_drop: 0}]", "gates: gates need labelled images"),
+        ("gates: [{metric: top1, max_drop: 0}]", "gates: gates need labelled images or text"),
         ("transforms: prune", "transforms: a list of steps is needed"),
         ("transforms: [{prune: {}, merge: {}}]", "transforms[0]: a step is one transform"),
         ("transforms: [merge]", "transforms[0].merge.r: is missing: a whole number of at least 0"),

@@ -11,7 +11,7 @@ SMALL = {
     "vocab_size": 97,
     "hidden_size": 48,
     "intermediate_size": 80,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 6,
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
@@ -48,7 +48,7 @@ def phi3(**options: object) -> nn.Module:
 def gpt2(**options: object) -> nn.Module:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    fixed = {"vocab_size": 97, "n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 128}
+    fixed = {"vocab_size": 97, "n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 128}
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     return GPT2LMHeadModel(GPT2Config(**{**fixed, **ids, **options}))
 
@@ -74,6 +74,7 @@ LANGUAGE: dict[str, Callable[[], nn.Module]] = {
     "Qwen2, windows": lambda: qwen2(use_sliding_window=True, sliding_window=5, max_window_layers=1),
     "Mistral": mistral,
     "Mistral, window": lambda: mistral(sliding_window=5),
+    "Phi-3, ungrouped": lambda: phi3(sliding_window=None, num_key_value_heads=6),
     "Phi-3": lambda: phi3(sliding_window=None),
     "Phi-3, LongRoPE": lambda: phi3(sliding_window=None, **LONG),
     "GPT-2": gpt2,

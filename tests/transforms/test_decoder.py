@@ -142,8 +142,8 @@ def test_dropped_tokens_are_masked_from_the_next_layer_on() -> None:
         found = decoder.run(tokens, Growing((), mask.bool()), reduce=True)
         (kept,) = found.kept
         seen = torch.zeros_like(mask).scatter(1, kept, 1).bool()
-        wanted = decoder.run(tokens, Growing((), [mask.bool(), seen, seen]), reduce=False)
-        assert [own.key.shape[2] for own in found.memory] == [9, 4, 4]
+        wanted = decoder.run(tokens, Growing((), [mask.bool(), seen]), reduce=False)
+        assert [own.key.shape[2] for own in found.memory] == [9, 4]
         assert torch.equal(found.tokens.positions, kept)
         index = kept[..., None].expand(-1, -1, 48)
         torch.testing.assert_close(found.tokens.x, wanted.tokens.x.gather(1, index), atol=1e-5, rtol=1e-4)
@@ -152,13 +152,13 @@ def test_dropped_tokens_are_masked_from_the_next_layer_on() -> None:
             decoder.embedding(ids[:, :1], positions[:, -1:] + 1), positions[:, -1:] + 1, mask[:, :1] > 0
         )
         one = torch.ones(3, 1, dtype=torch.bool)
-        after = decoder.run(step, Growing(found.memory, [one.expand(-1, n + 1) for n in (9, 4, 4)]), False)
+        after = decoder.run(step, Growing(found.memory, [one.expand(-1, n + 1) for n in (9, 4)]), False)
         full = decoder.run(
-            step, Growing(wanted.memory, [torch.cat([m > 0, one], 1) for m in (mask, seen, seen)]), False
+            step, Growing(wanted.memory, [torch.cat([m > 0, one], 1) for m in (mask, seen)]), False
         )
         torch.testing.assert_close(after.tokens.x, full.tokens.x, atol=1e-5, rtol=1e-4)
         padded = [KeyValue(*(torch.cat([v, v[:, :, :2]], 2) for v in own)) for own in found.memory]
-        slots = [torch.full((3, 1), n) for n in (9, 4, 4)]
+        slots = [torch.full((3, 1), n) for n in (9, 4)]
         in_place = decoder.run(step, InPlace(padded, slots), False)
         torch.testing.assert_close(in_place.tokens.x, full.tokens.x, atol=1e-5, rtol=1e-4)
 

@@ -6,8 +6,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 TOOLS = (
-    "paring", "numpy", "torch", "torchvision", "timm", "transformers", "gguf", "optimum", "optimum-onnx", "onnx",
-    "onnxscript", "onnxslim", "onnxruntime", "onnxruntime-gpu", "tensorrt", "apache-tvm",
+    "paring", "numpy", "torch", "torchvision", "timm", "transformers", "gguf", "accelerate",
+    "optimum", "optimum-onnx", "onnx", "onnxscript", "onnxslim", "onnxruntime", "onnxruntime-gpu",
+    "tensorrt", "apache-tvm",
 )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ from paring_runtimes.errors import ExportError, MissingExtraError
 
 from ..half import HalfPrecision
 from ..hints import explain
+from ..quiet import quiet_export
 from ..request import MAX_BATCH, Exported, Request
 
 NAME = "onnx"
@@ -47,7 +47,7 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     optimizer, graph = cleaned(program.model_proto, request.optimizer)
     entry = folder / ENTRY
     _save(graph, entry)
-    specs = [_specs(values) for values in (graph.graph.input, graph.graph.output)]
+    specs = [tensor_specs(values) for values in (graph.graph.input, graph.graph.output)]
     facts = {
         "opset": request.opset,
         "precision": request.precision,
@@ -61,12 +61,8 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
 def _program(model: nn.Module, request: Request) -> Any:
     from ..onnx_graph.translations import table
 
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
-    levels = [logger.level for logger in loggers]
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), torch.no_grad():
+        with quiet_export(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             return torch.onnx.export(
                 model.eval(),
@@ -81,9 +77,6 @@ def _program(model: nn.Module, request: Request) -> Any:
             )
     except Exception as error:
         raise ExportError(explain(error, request.dynamic)) from error
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _dynamic_shapes(request: Request) -> dict[int, Any]:
@@ -110,7 +103,8 @@ def _save(graph: Any, entry: Path) -> None:
     onnx.checker.check_model(str(entry))
 
 
-def _specs(values: Any) -> tuple[TensorSpec, ...]:
+def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
+    """Names, dtypes and shapes of a graph's inputs or outputs."""
     import onnx
 
     specs = []

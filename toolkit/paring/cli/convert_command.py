@@ -28,10 +28,13 @@ def convert(
     set_: Set = None,
     weights: Weights = None,
     data: Annotated[
-        str | None, typer.Option(help="labelled images for the quality gate, e.g. folder:DIR")
+        str | None, typer.Option(help="for the quality gate: labelled images (folder:DIR) or text:FILE")
     ] = None,
     max_drop: Annotated[
         float | None, typer.Option(help="gate: the accuracy that may be lost, 0 to 1")
+    ] = None,
+    max_increase: Annotated[
+        float | None, typer.Option(help="gate: the relative increase of perplexity that is allowed")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="pixels a side")] = None,
     opset: Annotated[int | None, typer.Option(help="ONNX opset")] = None,
@@ -54,7 +57,7 @@ def convert(
         "verify.atol": atol,
         "verify.rtol": rtol,
         "data.source": data,
-        "gates": None if max_drop is None else [{"metric": "top1", "max_drop": max_drop}],
+        "gates": _gates(max_drop, max_increase),
     }
     with extras("converting a model"):
         whole = read(recipe, set_, flags)
@@ -71,6 +74,15 @@ def convert(
         print_json(done)
         return
     show(done)
+
+
+def _gates(max_drop: float | None, max_increase: float | None) -> list[dict[str, Any]] | None:
+    gates: list[dict[str, Any]] = []
+    if max_drop is not None:
+        gates.append({"metric": "top1", "max_drop": max_drop})
+    if max_increase is not None:
+        gates.append({"metric": "perplexity", "max_increase": max_increase})
+    return gates or None
 
 
 def show(done: Any) -> None:
@@ -90,6 +102,13 @@ def show(done: Any) -> None:
     )
     if quality is None:
         console.print("quality   not measured: no data was given")
+    elif quality["metric"] == "perplexity":
+        low, high = quality["increase_ci95"]
+        console.print(
+            f"quality   perplexity {quality['before']:.3f} -> {quality['after']:.3f}, increase"
+            f" {quality['increase']:.2%} (95 % interval {low:.2%} to {high:.2%}) on {quality['samples']}"
+            f" chunks of {quality['chunk_tokens']} tokens"
+        )
     else:
         low, high = quality["drop_ci95"]
         console.print(

@@ -79,4 +79,5 @@ def _quality(manifest: Manifest) -> str:
     if found is None:
         return "not measured"
     before = f"{found['before']:.4f} -> " if "before" in found else ""
-    return f"{found['metric']} {before}{found['after']:.4f} on {found['samples']} images of {found['data']}"
+    what = "chunks" if found["metric"] == "perplexity" else "images"
+    return f"{found['metric']} {before}{found['after']:.4f} on {found['samples']} {what} of {found['data']}"

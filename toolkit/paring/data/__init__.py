@@ -1,7 +1,7 @@
-"""Labelled images for the quality gate: NumPy and Pillow only. One file a kind, found by its name.
+"""Labelled images, or text, for the quality gate: NumPy and Pillow only. One file a kind, found by its name.
 
-A kind is a module with `HELP` and `load(target, limit, size) -> ImageData`; its file name is the
-prefix of its spec: `npz:FILE`, `idx:FOLDER`, `folder:DIR`, `embedded`.
+A kind is a module with `HELP` and `load(target, limit, size) -> ImageData | TextData`; its file name is the
+prefix of its spec: `npz:FILE`, `idx:FOLDER`, `folder:DIR`, `embedded`, `text:FILE`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from paring_runtimes.suggest import near_miss
 
 from ._images import ImageData
 from ._preprocess import Preprocess
+from .text import TextData
 
-__all__ = ["ImageData", "Kind", "Preprocess", "kinds", "load_data"]
+__all__ = ["ImageData", "Kind", "Preprocess", "TextData", "kinds", "load_data"]
 
 
 class Kind(Protocol):
@@ -24,7 +25,7 @@ class Kind(Protocol):
 
     HELP: str
 
-    def load(self, target: str, limit: int | None, size: tuple[int, int] | None) -> ImageData:
+    def load(self, target: str, limit: int | None, size: tuple[int, int] | None) -> ImageData | TextData:
         """Read what follows the prefix."""
 
 
@@ -35,13 +36,16 @@ def kinds() -> dict[str, Kind]:
     return found
 
 
-def load_data(spec: str, *, limit: int | None = None, size: tuple[int, int] | None = None) -> ImageData:
-    """Read labelled images.
+def load_data(
+    spec: str, *, limit: int | None = None, size: tuple[int, int] | None = None
+) -> ImageData | TextData:
+    """Read labelled images, or a text.
 
     Args:
-        spec: `embedded`, `npz:FILE`, `idx:FOLDER`, `idx:IMAGES,LABELS` or `folder:DIR`.
-        limit: at most so many images, evenly spaced over the data: the same ones every time, and
-            from every class where the data is sorted by class.
+        spec: `embedded`, `npz:FILE`, `idx:FOLDER`, `idx:IMAGES,LABELS`, `folder:DIR` or
+            `text:FILE`.
+        limit: at most so many images, or chunks of a text, evenly spaced over the data: the same ones
+            every time, and from every class where the data is sorted by class.
         size: (height, width) in pixels that images of differing sizes are brought to.
 
     Raises:

@@ -15,6 +15,8 @@ from ._problems import validated
 from ._steps import discovered, step_model
 from ._yaml import Document, read
 
+LIMITS = {"top1": "max_drop", "perplexity": "max_increase"}  # what each gate's metric is held against
+
 
 def load_recipe(
     path: str | Path,
@@ -86,10 +88,21 @@ def _recipe(document: Document, overrides: Sequence[str], transforms: Mapping[st
     steps = _steps(body.pop("transforms", []), document, transforms)
     recipe = validated(Recipe, body, document)
     if body.get("gates") and body.get("data") is None:
-        document.report(("gates",), "gates need labelled images: add data, as in {source: embedded}")
+        document.report(("gates",), "gates need labelled images or text: add data, as in {source: embedded}")
+    if isinstance(recipe, Recipe):
+        _check_gates(recipe, document)
     _fail(document)
     assert isinstance(recipe, Recipe)
     return recipe.model_copy(update={"transforms": steps})
+
+
+def _check_gates(recipe: Recipe, document: Document) -> None:
+    for index, gate in enumerate(recipe.gates):
+        for metric, limit in LIMITS.items():
+            given = getattr(gate, limit) is not None
+            if given != (gate.metric == metric):
+                verb = "takes no" if given else "needs"
+                document.report(("gates", index), f"the metric {gate.metric} {verb} {limit}")
 
 
 def _fail(document: Document) -> None:

@@ -63,6 +63,10 @@ class Export(_Part):
     optimizer: Literal["auto", "none", "onnxslim", "onnxscript"] = Field(
         default="auto", description="what cleans up the graph"
     )
+    in_place: bool = Field(
+        default=True,
+        description="of a language model: also write the graph whose cache is updated in place",
+    )
     token_map: bool = Field(
         default=False,
         description="one more output: which token each patch ended in, -1 where it was dropped",
@@ -79,8 +83,12 @@ class Verify(_Part):
     batch_sizes: tuple[Positive, ...] = Field(
         default=(1, 2, 5),
         min_length=1,
-        description="images a call",
+        description="images, or prompts, a call",
     )
+    prompt_lengths: tuple[Positive, ...] = Field(
+        default=(5, 32), min_length=1, description="of a language model's prompts, tokens"
+    )
+    steps: NotNegative = Field(default=8, description="tokens after each prompt, over the cache")
     image_sizes: tuple[ImageSize, ...] = Field(
         default=(), description="further input sizes, where export.dynamic leaves the size open"
     )
@@ -94,10 +102,17 @@ class Verify(_Part):
 
 
 class Data(_Part):
-    """Labelled images for the gates. What is null is the model's own, where that is known."""
+    """Labelled images, or a text, for the gates. What is null is the model's own, where that is known."""
 
-    source: str = Field(description="embedded, npz:FILE, idx:FOLDER, idx:IMAGES,LABELS or folder:DIR")
-    limit: Positive | None = Field(default=None, description="use so many images, evenly spaced")
+    source: str = Field(
+        description="embedded, npz:FILE, idx:FOLDER, idx:IMAGES,LABELS, folder:DIR or text:FILE"
+    )
+    limit: Positive | None = Field(
+        default=None, description="use so many images, or chunks of a text, evenly spaced"
+    )
+    chunk: Annotated[int, Field(ge=2)] = Field(
+        default=256, description="tokens of a text that a language model reads at once"
+    )
     image_size: ImageSize | None = Field(
         default=None, description="resize images to this, pixels or [height, width]"
     )
@@ -119,11 +134,18 @@ class Data(_Part):
 class Gate(_Part):
     """A condition without which no artifact is written."""
 
-    metric: Literal["top1"] = Field(description="share of images whose largest logit is at the label")
-    max_drop: float = Field(ge=0, le=1, description="largest loss of the metric, a share")
+    metric: Literal["top1", "perplexity"] = Field(
+        description="share of images whose largest logit is at the label, or a text's perplexity"
+    )
+    max_drop: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="of top1: largest loss, a share"
+    )
+    max_increase: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="of perplexity: largest increase, relative to the value before"
+    )
     confidence: Literal["point", "bound"] = Field(
         default="point",
-        description="what must stay within max_drop: the measured loss, or the upper end of its"
+        description="what must stay within the limit: the measured loss, or the upper end of its"
         " 95 % interval",
     )
 
@@ -132,7 +154,7 @@ class Recipe(_Part):
     """What to do to a model. Paths are relative to the working directory."""
 
     model: str | None = Field(
-        default=None, description="timm:NAME, hf:ID-OR-PATH, py:FILE.py:FACTORY, embedded"
+        default=None, description="timm:NAME, hf:ID-OR-PATH, gguf:FILE, py:FILE.py:FACTORY, embedded"
     )
     weights: str | None = Field(default=None, description="a safetensors file for the model")
     seed: NotNegative = Field(default=0, description="of random weights")

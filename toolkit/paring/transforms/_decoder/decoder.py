@@ -78,7 +78,8 @@ class Decoder(nn.Module):
             Logits [B, S, V] and each layer's cache [B, G, P + S, D].
         """
         mask = attention_mask.bool()
-        valid = mask[:, mask.shape[1] - input_ids.shape[1] :]
+        count = input_ids.shape[1]
+        valid = mask.narrow(1, mask.shape[1] - count, count)
         tokens = Tokens(self.embedding(input_ids, position_ids), position_ids, valid)
         found = self.run(tokens, Growing(past, mask), reduce=not past)
         return self.logits(found.tokens.x), found.memory

@@ -61,7 +61,8 @@ class Growing:
                 seen = torch.cat([mask[:, :old], tokens.valid], dim=1)
             count, total = tokens.valid.shape[1], seen.shape[1]
             rows = torch.arange(total, device=seen.device)[None]
-            return visible_bias(rows[:, total - count :], rows, seen, window, tokens.x.dtype)
+            queries = torch.arange(count, device=seen.device)[None] + (total - count)
+            return visible_bias(queries, rows, seen, window, tokens.x.dtype)
 
         return self._biases.shared((mask, tokens.valid), window, compute)
 

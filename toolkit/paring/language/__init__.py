@@ -1,0 +1,94 @@
+"""The line of `paring convert` for causal language models."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paring_runtimes.artifact import new_artifact
+from paring_runtimes.errors import ExportError, RecipeError
+
+from ..converted import Converted, finish
+from ..data import TextData, load_data
+from ..recipe import Recipe
+from ..sources import LoadedLanguageModel, digest
+from ..transforming import canonical, transform
+from ..transforms._decoder import Decoder, find, why_not
+from .building import LanguageJob, build
+from .perplexity import Perplexity, chunks_of, decoder_losses, gate, perplexity
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Perplexity", "convert_language"]
+
+
+def convert_language(
+    recipe: Recipe,
+    source: LoadedLanguageModel,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Converted:
+    """Convert a causal language model into an artifact at `output`.
+
+    The untransformed model goes to `output`-baseline where the recipe has transforms. Perplexity before
+    is that of the untransformed model in PyTorch, in fp32; perplexity after is the artifact's.
+
+    Raises:
+        ParingError: see `paring_runtimes.errors` for the kinds; nothing is left behind.
+    """
+    job = _job(recipe, source, progress)
+    marks = digest(source.model)
+    kept = recipe.export.baseline and bool(recipe.transforms)
+    plain = _opened(canonical(copy.deepcopy(source.model) if recipe.transforms else source.model))
+    before = _losses(job, plain)
+    baseline = output.with_name(f"{output.name}-baseline") if kept else None
+    with ExitStack() as stack:
+        folder = stack.enter_context(new_artifact(output, overwrite))
+        if baseline is not None:
+            beside = stack.enter_context(new_artifact(baseline, overwrite))
+            built = build(job, plain, beside, marks, "baseline")
+            same = None if before is None else perplexity(before, built.losses, job)
+            finish(beside, built.manifest, None if same is None else same.as_dict())
+        changed = _opened(transform(source.model, recipe)) if recipe.transforms else plain
+        after = build(job, changed, folder, marks, "transformed" if recipe.transforms else "model")
+        found = None
+        if before is not None:
+            found = perplexity(before, after.losses, job)
+            gate(recipe, found)
+        manifest = finish(folder, after.manifest, None if found is None else found.as_dict())
+    return Converted(output, baseline, manifest, job.notes())
+
+
+def _job(recipe: Recipe, source: LoadedLanguageModel, progress: Callable[[str], None]) -> LanguageJob:
+    reasons = why_not(source.model)
+    if reasons:
+        raise ExportError(f"{source.spec}: " + "; ".join(reasons))
+    if any(gate.metric != "perplexity" for gate in recipe.gates):
+        raise RecipeError(f"{source.spec} is a language model: its gates hold perplexity, not top1")
+    chunks = None
+    if recipe.data is not None:
+        progress(f"reading {recipe.data.source}")
+        data = load_data(recipe.data.source, limit=recipe.data.limit)
+        if not isinstance(data, TextData):
+            raise RecipeError(f"{recipe.data.source}: {source.spec} needs a text, as in text:FILE")
+        chunks = chunks_of(data, source, recipe.data.chunk)
+    return LanguageJob(recipe, source, chunks, progress)
+
+
+def _opened(model: object) -> Decoder:
+    found = find(model)  # type: ignore[arg-type]
+    assert found is not None  # `why_not` has been asked
+    return found
+
+
+def _losses(job: LanguageJob, decoder: Decoder) -> np.ndarray | None:
+    if job.chunks is None:
+        return None
+    job.progress(f"reading {len(job.chunks.ids)} chunks with PyTorch")
+    return decoder_losses(decoder, job.chunks)

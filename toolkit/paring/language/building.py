@@ -1,0 +1,152 @@
+"""One decoder becomes the files of one artifact: export, verify, read, describe."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import paring_runtimes
+from paring_exporters.language import (
+    ExportedLanguage,
+    LanguageRequest,
+    export,
+    generation_facts,
+)
+from paring_exporters.language.parity import LanguageParity, Runner, compare, prompts
+from paring_exporters.language.runners import GrowingRunner, InPlaceRunner, open_in_place
+from paring_exporters.request import DEFAULT_OPSET
+from paring_runtimes import Manifest, Session
+from paring_runtimes.errors import ParityError
+
+from ..recipe import Recipe, dump_recipe
+from ..transforms._decoder import Decoder
+from ..versions import tool_versions
+from .perplexity import Chunks, graph_losses
+
+if TYPE_CHECKING:
+    from ..sources import LoadedLanguageModel
+
+
+@dataclass(frozen=True)
+class LanguageJob:
+    """One conversion under way. `chunks` is the text of the quality gate, or None."""
+
+    recipe: Recipe
+    source: LoadedLanguageModel
+    chunks: Chunks | None
+    progress: Callable[[str], None]
+
+    def notes(self) -> tuple[str, ...]:
+        """What the user should read about the source."""
+        found = []
+        if self.source.random_weights:
+            found.append(f"{self.source.spec} has random weights: its speed is real, its text is not")
+        kinds = self.source.facts.get("dequantised_from")
+        if kinds:
+            listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+            found.append(f"{self.source.spec} is dequantised (tensors: {listed}); what that lost stays lost")
+        if not self.source.tokenizer_files and self.source.tokenizer is None:
+            found.append(f"{self.source.spec} comes without a tokenizer: the artifact takes token ids only")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class BuiltLanguage:
+    """What was built: the manifest, still without digests, and each chunk's loss ([N] or empty)."""
+
+    manifest: Manifest
+    losses: np.ndarray
+
+
+def build(job: LanguageJob, decoder: Decoder, folder: Path, digest: str, role: str) -> BuiltLanguage:
+    """Write one artifact's files into `folder`. `role` is "baseline", "transformed" or "model".
+
+    Raises:
+        ExportError: the decoder cannot be exported.
+        ParityError: a graph differs from the decoder.
+    """
+    wanted = job.recipe.export
+    job.progress(f"exporting the {role}")
+    request = LanguageRequest(wanted.opset or DEFAULT_OPSET, wanted.precision, wanted.in_place)
+    exported = export(decoder, request, folder)
+    facts = {**generation_facts(decoder, wanted.precision, wanted.in_place), **job.source.token_ids()}
+    losses = np.zeros(0)
+    with paring_runtimes.load(exported.entry) as session:
+        found = _verify(job, decoder, session, exported, facts, role)
+        if job.chunks is not None:
+            job.progress(f"reading {len(job.chunks.ids)} chunks with the {role}")
+            losses = graph_losses(GrowingRunner(session, facts), job.chunks)
+    job.source.keep(folder)
+    return BuiltLanguage(_manifest(job, decoder, exported, facts, found, digest, role), losses)
+
+
+def _verify(
+    job: LanguageJob,
+    decoder: Decoder,
+    session: Session,
+    exported: ExportedLanguage,
+    facts: dict[str, Any],
+    role: str,
+) -> LanguageParity:
+    wanted = job.recipe.verify
+    runners: dict[str, Callable[[], Runner]] = {exported.entry.name: lambda: GrowingRunner(session, facts)}
+    if exported.in_place is not None:
+        opened = open_in_place(exported.in_place)
+        runners[exported.in_place.name] = lambda: InPlaceRunner(opened, facts, wanted.steps)
+    found = compare(
+        decoder,
+        runners,
+        prompts(decoder.vocabulary, wanted.batch_sizes, wanted.prompt_lengths, wanted.seeds),
+        wanted.steps,
+        job.recipe.export.precision,
+        wanted.atol,
+        wanted.rtol,
+        lambda name: job.progress(f"verifying the {role}: {name}"),
+    )
+    failure = found.failure()
+    if failure is not None:
+        raise ParityError(f"the exported {role} differs from PyTorch: {failure}")
+    return found
+
+
+def _manifest(
+    job: LanguageJob,
+    decoder: Decoder,
+    exported: ExportedLanguage,
+    facts: dict[str, Any],
+    found: LanguageParity,
+    digest: str,
+    role: str,
+) -> Manifest:
+    source = job.source
+    steps = job.recipe.transforms if role == "transformed" else ()
+    return Manifest(
+        format="onnx",
+        entry=exported.entry.name,
+        inputs=exported.inputs,
+        outputs=exported.outputs,
+        files={},
+        source={
+            "spec": source.spec,
+            "digest": digest,
+            "weights": job.recipe.weights,
+            **source.facts,
+        },
+        recipe=dump_recipe(job.recipe),
+        transforms=[{"name": step.name, "config": asdict(step.config)} for step in steps],
+        graph={
+            "task": "text-generation",
+            "parameters": sum(parameter.numel() for parameter in decoder.parameters()),
+            "random_weights": source.random_weights,
+            "generation": facts,
+        },
+        export=exported.facts,
+        parity=found.as_dict(),
+        tools=tool_versions(),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )

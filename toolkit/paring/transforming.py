@@ -1,0 +1,40 @@
+"""The recipe's transforms, one after the other."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from paring_runtimes.errors import TransformRefused
+
+from .recipe import Recipe
+from .transforms import _decoder, _encoder, discover
+
+
+def canonical(model: nn.Module) -> nn.Module:
+    """The model opened where a family knows it: the same function, a leaner graph."""
+    if not _decoder.why_not(model):
+        return _decoder.open_decoder(model)
+    if not _encoder.why_not(model):
+        _encoder.open_encoder(model)
+    return model
+
+
+def transform(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """Apply the recipe's transforms in order. `model` is consumed.
+
+    Raises:
+        TransformRefused: with every reason why a transform does not fit.
+    """
+    known = discover()
+    for step in recipe.transforms:
+        method = known[step.name]
+        reasons = method.check(model, step.config)
+        if method.TRAITS.static_shape and "image_size" in recipe.export.dynamic:
+            reasons.append(
+                "its token counts follow from the image size, which export.dynamic leaves open: the"
+                " graph would need data-dependent shapes; remove image_size from export.dynamic"
+            )
+        if reasons:
+            raise TransformRefused(f"{step.name}: " + "; ".join(reasons))
+        model = method.apply(model, step.config)
+    return model if recipe.transforms else canonical(model)
