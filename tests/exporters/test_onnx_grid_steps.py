@@ -66,3 +66,28 @@ def test_the_map_of_merged_windows_is_an_output(tmp_path: Path) -> None:
         token_map = session.run({"pixel_values": pixels.numpy()})["token_map"]
     assert expected is not None
     np.testing.assert_array_equal(token_map, expected.owner.numpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "transform", "config"),
+    [
+        ("timm ViT", window_merge, window_merge.Config(share=1.0, proportional_attention=True)),
+        ("timm ViT", token_pool, token_pool.Config(window=(3, 3))),
+        ("Whisper encoder", adjacent_merge, adjacent_merge.Config(keep_ratio=0.5)),
+    ],
+)
+def test_fp16_agrees_with_the_fp32_model(name: str, transform: Any, config: Any, tmp_path: Path) -> None:
+    """All windows or pairs go, so that rounding decides nothing."""
+    model = build(name) if name in FAMILIES else build_encoder(name)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.div_(3)
+    transform.apply(model, config)
+    request = Request(inputs(name, 2), input_name="x", output_names=("y",), precision="fp16")
+    found = export(model, request, tmp_path)
+    x = inputs(name, 3)
+    with paring_runtimes.load(found.entry) as session, torch.inference_mode():
+        y = session.run({"x": x.numpy()})["y"]
+        scale = float(model(x).abs().max())
+        np.testing.assert_allclose(y, model(x).numpy(), atol=0.0025 * max(1.0, scale), rtol=1e-3)

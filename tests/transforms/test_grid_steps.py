@@ -13,7 +13,15 @@ from models import FAMILIES, build, timm_vit
 from sound_and_video import ENCODERS, build_encoder, sample
 from torch import nn
 
-from paring.transforms import adjacent_merge, discover, frame_merge, token_merge, token_pool, window_merge
+from paring.transforms import (
+    adjacent_merge,
+    discover,
+    frame_merge,
+    token_merge,
+    token_pool,
+    token_prune,
+    window_merge,
+)
 from paring.transforms._encoder import Tokens, find, open_encoder
 from paring.transforms.token_map import tokens_per_layer, trace
 from paring.transforms.traits import MECHANISMS, STAGES
@@ -198,7 +206,9 @@ def test_windows_merge_on_a_pooled_grid() -> None:
 
 def test_tome_goes_on_after_windows() -> None:
     model = window_merge.apply(build("timm ViT"), window_merge.Config(share=1.0, block=2))
-    token_merge.apply(model, token_merge.Config(schedule=(0, 0, 0, 5, 5, 5)))
+    config = token_merge.Config(schedule=(0, 0, 0, 5, 5, 5))
+    assert token_merge.check(model, config) == []
+    token_merge.apply(model, config)
     with torch.inference_mode():
         assert model(torch.randn(2, 3, 32, 32)).shape == (2, 7)
     assert tokens_per_layer(model, torch.randn(1, 3, 32, 32)) == [65, 65, 33, 28, 23, 18]
@@ -237,7 +247,19 @@ REFUSED: list[tuple[Callable[[], nn.Module], Any, Any, str]] = [
         lambda: token_pool.apply(build("timm ViT"), token_pool.Config(block=4)),
         window_merge,
         window_merge.Config(block=2),
-        "put this one behind it",
+        "a step after block 4 counts on",
+    ),
+    (
+        lambda: window_merge.apply(build("timm ViT"), window_merge.Config(block=3)),
+        token_merge,
+        token_merge.Config(r=2),
+        "a step after block 3 counts on",
+    ),
+    (
+        lambda: window_merge.apply(build("timm ViT"), window_merge.Config(block=3)),
+        token_prune,
+        token_prune.Config(blocks=(3, 5)),
+        "a step after block 3 counts on",
     ),
 ]
 

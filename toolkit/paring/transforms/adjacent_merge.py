@@ -34,8 +34,8 @@ class Config:
     keep_ratio: float = field(
         default=0.75,
         metadata={
-            "help": "share of the tokens left by each chosen block; half at least, as times merge in pairs (the last of an odd"
-            " number of times has none)",
+            "help": "share of the tokens left by each chosen block; half at least, as times merge in pairs"
+            " (the last of an odd number of times has none)",
             "unit": "1",
             "minimum": 0.5,
             "maximum": 1.0,

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ._encoder import Attended, Tokens, find, open_encoder, take, why_not
+from ._encoder.grid_step import grid_taken
 from .token_prune import rank
 from .traits import Traits
 
@@ -188,7 +189,9 @@ def check(model: nn.Module, config: Config) -> list[str]:
     depth = len(trunk.blocks) if trunk is not None else len(site.blocks) if site else 0
     if config.schedule is not None and len(config.schedule) != depth:
         reasons.append(f"schedule has {len(config.schedule)} numbers, the encoder {depth} blocks")
-    return reasons
+    amounts = config.schedule or (1,)
+    first = next((block for block, r in enumerate(amounts, start=1) if r), depth + 1)
+    return reasons + grid_taken(model, first)
 
 
 def apply(model: nn.Module, config: Config) -> nn.Module:

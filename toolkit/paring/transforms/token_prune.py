@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ._encoder import Attended, Tokens, find, open_encoder, take, why_not
+from ._encoder.grid_step import grid_taken
 from .traits import Traits
 
 TRAITS = Traits(
@@ -147,7 +148,7 @@ def check(model: nn.Module, config: Config) -> list[str]:
     beyond = [block for block in config.blocks or () if not 1 <= block <= depth]
     if beyond:
         reasons.append(f"blocks {beyond} do not exist: the encoder has blocks 1 to {depth}")
-    return reasons
+    return reasons + grid_taken(model, min(config.blocks or default_blocks(depth)))
 
 
 def apply(model: nn.Module, config: Config) -> nn.Module:

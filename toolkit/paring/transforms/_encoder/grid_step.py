@@ -122,10 +122,17 @@ def grid_reasons(
     if len(grid) not in axes:
         wanted = " or ".join(map(str, axes))
         reasons.append(f"the patches' grid {tuple(grid)} has {len(grid)} axes; {wanted} are needed")
-    later = [] if trunk is None else trunk.opened()[block:]
-    if any(isinstance(step, GridStep) for one in later for step in one.steps()):
-        reasons.append(f"a step after block {block} already counts on the grid: put this one behind it")
-    return reasons
+    return reasons + grid_taken(model, block + 1)
+
+
+def grid_taken(model: nn.Module, block: int) -> list[str]:
+    """Why patches must not leave their grid in block `block` or later: a step from there on counts on it."""
+    trunk = find(model)
+    later = [] if trunk is None else trunk.opened()[max(0, block - 1) :]
+    for number, one in enumerate(later, start=block):
+        if any(isinstance(step, GridStep) for step in one.steps()):
+            return [f"a step after block {number} counts on the patches' grid: drop tokens behind it only"]
+    return []
 
 
 def insert(
