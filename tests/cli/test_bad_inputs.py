@@ -85,7 +85,7 @@ def test_an_unknown_model(refused: Command) -> None:
 
 def test_an_unknown_transform(refused: Command) -> None:
     message = refused(2, "convert", "-m", "embedded", "-t", "token_prun", "-o", "out")
-    assert "unknown transform 'token_prun' (did you mean 'token_prune'?); known: token_merge" in message
+    assert "unknown transform 'token_prun' (did you mean 'token_prune'?); known: " in message
 
 
 def test_misspelt_recipe_keys(refused: Command, folder: Path) -> None:

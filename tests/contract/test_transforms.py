@@ -60,10 +60,13 @@ def within(item: dataclasses.Field[Any]) -> Any:
 
 
 def fitting(method: Transform, model: nn.Module) -> Any:
-    """The defaults, or else one field set, whichever fits first."""
+    """The defaults, or else one field set, whichever fits first. Video and language have tests of their own."""
     settings = [{}, *({item.name: within(item)} for item, listed in ranged(method) if not listed)]
     configs = [method.Config(**setting) for setting in settings]
-    return next(config for config in configs if not method.check(model, config))
+    found = next((config for config in configs if not method.check(model, config)), None)
+    if found is None:
+        pytest.skip(f"not for an image encoder: {method.check(model, configs[0])[0]}")
+    return found
 
 
 def build(family: str = "timm") -> nn.Module:
@@ -128,7 +131,7 @@ def test_values_beyond_a_range_are_refused_by_key(name: str, method: Transform) 
 def test_it_refuses_a_convolutional_network_by_name(method: Transform) -> None:
     model = ConvNet().eval()
     before = [path for path, _ in model.named_modules()]
-    reasons = method.check(model, fitting(method, build()))
+    reasons = method.check(model, method.Config())
     assert reasons
     assert "ConvNet" in reasons[0]
     assert [path for path, _ in model.named_modules()] == before

@@ -1,9 +1,9 @@
-"""Merging of neighbouring times in an audio encoder.
+"""Merging of neighbouring times in an audio encoder. Survey: https://arxiv.org/abs/2507.20198
 
 After each chosen block, tokens 2i and 2i + 1 in time are compared, in a spectrogram transformer within each
 band of frequencies; the pairs of the highest cosine merge into their mean, weighted by size. Tokens stay in
 order, so that a sequence (Whisper) can merge after several blocks; a spectrogram's grid (AST) has gaps after
-the first. See the survey https://arxiv.org/abs/2507.20198, "similarity" for audio.
+the first.
 """
 
 from __future__ import annotations

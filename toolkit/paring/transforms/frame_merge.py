@@ -1,9 +1,8 @@
-"""Temporal merging in a video encoder: patches that hardly change from one frame to the next.
+"""Merging of patches that hardly change between video frames. Survey: https://arxiv.org/abs/2507.20198
 
 After the chosen block, frames 2t and 2t + 1 are compared place by place; the pairs of the highest cosine
 merge into their mean, weighted by how many patches each stands for. How many merge is constant. Frames
 here are those the encoder sees: tubes of two images each in VideoMAE.
-See the survey https://arxiv.org/abs/2507.20198, "similarity" for video.
 """
 
 from __future__ import annotations

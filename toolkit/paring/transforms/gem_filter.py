@@ -1,6 +1,6 @@
-"""GemFilter: an early layer says which tokens of a long prompt the whole model reads.
+"""GemFilter: an early layer picks a long prompt's tokens. Shi et al., https://arxiv.org/abs/2409.17422
 
-https://arxiv.org/abs/2409.17422. The layers before the filter layer run on the whole prompt, without a cache;
+The layers before the filter layer run on the whole prompt, without a cache;
 the filter layer's queries and keys score the tokens (`_gem_filter` has the rule); then the whole model
 runs on the k chosen token ids, from position 0 on. The filter layer's own attention and MLP do not run.
 

@@ -65,10 +65,12 @@ class Config:
             "help": "of the attention in sum, relative to all image tokens'",
             "unit": "1",
             "minimum": 0.0,
+            "maximum": 1.0,
         },
     )
     individual_threshold: float = field(
-        default=0.001, metadata={"help": "of the largest attention", "unit": "1", "minimum": 0.0}
+        default=0.001,
+        metadata={"help": "of the largest attention", "unit": "1", "minimum": 0.0, "maximum": 1.0},
     )
     keys: tuple[int, ...] = field(
         default=(),

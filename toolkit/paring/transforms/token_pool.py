@@ -1,9 +1,8 @@
-"""Average pooling of the patches inside an encoder: the plainest transformation.
+"""Average pooling of the patches, the plainest transformation. Survey: https://arxiv.org/abs/2507.20198
 
 After the chosen block, each window of neighbouring patches becomes its mean: 2x2 patches of an image, two
 times of audio, two frames of a video. No patch is scored, so the result does not depend on the input's
 content, and the tokens lie on a grid again. Windows at the far edges hold what is left.
-See the survey https://arxiv.org/abs/2507.20198, "transformation".
 """
 
 from __future__ import annotations
