@@ -19,8 +19,8 @@ FILLER = (
     "The river turns south below the old mill and is slow there. In spring the meadows are under water for a"
     " week or two, and nobody minds. The ferry has not run since the bridge was built. On market days the"
     " square fills before eight, and by noon the bread is gone. A bench by the church gives shade until four."
-    " The school has two classes and one teacher, who also plays the organ. Trains stop twice a day, going"
-    " north in the morning and coming back at dusk. Most houses have a garden, a shed and a view of the hills."
+    " The school has two classes and one teacher, who also plays the organ. Trains stop twice a day,"
+    " going north in the morning and coming back at dusk. Most houses have a garden and a view."
     " The winters are mild, but the wind from the pass can last for days. Letters take three days to arrive."
 )
 PLACES = ("Lisbon", "Oslo", "Nairobi", "Lima", "Kyoto", "Denver", "Cairo", "Perth", "Quito", "Riga")
