@@ -54,6 +54,8 @@ class LanguageJob:
             found.append(f"{self.source.spec} is dequantised (tensors: {listed}); what that lost stays lost")
         if not self.source.tokenizer_files and self.source.tokenizer is None:
             found.append(f"{self.source.spec} comes without a tokenizer: the artifact takes token ids only")
+        if self.chunks is not None and any(step.name == "gem_filter" for step in self.recipe.transforms):
+            found.append("perplexity is that of chunks read whole; `paring filter-layers` judges the filter")
         return tuple(found)
 
 
