@@ -5,7 +5,9 @@
   runtime binds as input and output at once, so that a step copies no cache. Attention reads the whole
   capacity, filled or not: buffers should be little longer than the text (tools/bench/language_decode.py).
 
-Both refer to `model.onnx.data`, which holds every weight once.
+- `filter.onnx` (opset 20), where GemFilter is wanted, says which tokens of a long prompt the others read.
+
+All refer to `model.onnx.data`, which holds every weight once.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 
 import torch
 
+from paring.transforms import gem_filter
 from paring.transforms._decoder import Decoder
 from paring_runtimes import TensorSpec
 from paring_runtimes.errors import ExportError, MissingExtraError
@@ -33,7 +36,7 @@ from . import graphs
 from .rewrites import tidy
 from .translations import table
 
-ENTRY, IN_PLACE, DATA = "model.onnx", "in_place.onnx", "model.onnx.data"
+ENTRY, IN_PLACE, FILTER, DATA = "model.onnx", "in_place.onnx", "filter.onnx", "model.onnx.data"
 IN_PLACE_OPSET = 24  # the first with TensorScatter
 DTYPES = {"fp32": "float32", "fp16": "float16"}
 
@@ -46,11 +49,13 @@ class LanguageRequest:
         opset: of `model.onnx`.
         precision: "fp32" or "fp16": weights, arithmetic and cache; logits are fp32 either way.
         in_place: whether `in_place.onnx` is written too.
+        filter: how `filter.onnx` chooses tokens; None for no such graph.
     """
 
     opset: int = DEFAULT_OPSET
     precision: str = "fp32"
     in_place: bool = True
+    filter: gem_filter.Config | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class ExportedLanguage:
 
     entry: Path
     in_place: Path | None
+    filter: Path | None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     facts: dict[str, Any] = field(default_factory=dict)
@@ -86,6 +92,9 @@ def export(decoder: Decoder, request: LanguageRequest, folder: Path) -> Exported
         nodes[ENTRY] = _write(graphs.growing(decoder), request.opset, folder / ENTRY, data)
         if request.in_place:
             nodes[IN_PLACE] = _write(graphs.in_place(decoder), IN_PLACE_OPSET, folder / IN_PLACE, data)
+        if request.filter is not None:
+            chooser = gem_filter.UnpaddedFilter(decoder, request.filter)
+            nodes[FILTER] = _write(graphs.filtering(chooser), request.opset, folder / FILTER, data)
     inputs, outputs = specs(folder / ENTRY)
     facts = {
         "opset": request.opset,
@@ -96,12 +105,16 @@ def export(decoder: Decoder, request: LanguageRequest, folder: Path) -> Exported
         "nodes": nodes,
     }
     in_place = folder / IN_PLACE if request.in_place else None
-    return ExportedLanguage(folder / ENTRY, in_place, inputs, outputs, facts)
+    chosen = None if request.filter is None else folder / FILTER
+    return ExportedLanguage(folder / ENTRY, in_place, chosen, inputs, outputs, facts)
 
 
-def generation_facts(decoder: Decoder, precision: str, in_place: bool) -> dict[str, Any]:
-    """What a runtime needs to know of the cache, for the manifest's `graph.generation`."""
+def generation_facts(
+    decoder: Decoder, precision: str, in_place: bool, filter: gem_filter.Config | None = None
+) -> dict[str, Any]:
+    """What a runtime needs to know of the cache and the filter, for the manifest's `graph.generation`."""
     layers, heads, width = decoder.cache_shape()
+    more = {} if filter is None else {"filter": filter_facts(filter, layers)}
     return {
         "layers": layers,
         "kv_heads": heads,
@@ -110,6 +123,18 @@ def generation_facts(decoder: Decoder, precision: str, in_place: bool) -> dict[s
         "max_positions": decoder.max_positions,
         "in_place": IN_PLACE if in_place else None,
         "dtype": DTYPES[precision],
+        **more,
+    }
+
+
+def filter_facts(config: gem_filter.Config, layers: int) -> dict[str, Any]:
+    """`graph.generation.filter`: the file, how many tokens stay, and the defaults of what is pinned."""
+    return {
+        "file": FILTER,
+        "k": config.k,
+        "layer": gem_filter.filter_layer(config, layers),
+        "pin_first": config.pin_first,
+        "pin_last": config.pin_last,
     }
 
 

@@ -1,4 +1,4 @@
-"""A decoder's two graphs as modules of flat inputs and outputs, with their names and shapes."""
+"""A decoder's graphs as modules of flat inputs and outputs, with their names and shapes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from paring.transforms._decoder import Decoder
 from paring.transforms._decoder.memory import KeyValue
+from paring.transforms.gem_filter import UnpaddedFilter
 
 BATCH, SEQUENCE, PAST, TOTAL, CAPACITY = 2, 3, 5, 8, 8  # of the example: none of them 0 or 1
 
@@ -62,6 +63,19 @@ class InPlaceGraph(nn.Module):
         """See `Decoder.in_place`; `cache` is key and value of each layer in turn."""
         logits, memory = self.decoder.in_place(input_ids, positions, slots, last, paired(cache))
         return (logits.float(), *(value for own in memory for value in own))
+
+
+def filtering(chooser: UnpaddedFilter) -> Graph:
+    """GemFilter's first pass: `input_ids`, `pin_first`, `pin_last` -> `columns`, `scores`."""
+    ids = torch.randint(0, chooser.decoder.vocabulary, (BATCH, TOTAL))
+    row = {0: "batch_size", 1: "sequence_length"}
+    return Graph(
+        module=chooser,
+        example=(ids, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)),
+        shapes=(row, None, None),
+        inputs=("input_ids", "pin_first", "pin_last"),
+        outputs=("columns", "scores"),
+    )
 
 
 def paired(flat: list[torch.Tensor]) -> list[KeyValue]:

@@ -13,15 +13,31 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     import paring.transforms  # registers its operators
 
     assert paring.transforms
-    return {torch.ops.aten.sort.stable: _sort_stable, torch.ops.paring.take.default: _take}
+    return {
+        torch.ops.aten.sort.stable: _sort_stable,
+        torch.ops.paring.take.default: _take,
+        torch.ops.paring.first.default: _first,
+    }
 
 
 def _sort_stable(self: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
     """By TopK over the whole row: ONNX Runtime too gives the lower index of equal values first."""
     from onnxscript import opset18 as op
 
-    count = op.Constant(value_ints=[int(self.shape[dim])])
+    size = self.shape[dim]
+    if isinstance(size, int):
+        count = op.Constant(value_ints=[size])
+    else:
+        axis = dim % len(self.shape)
+        count = op.Shape(self, start=axis, end=axis + 1)
     return op.TopK(self, count, axis=dim, largest=int(descending), sorted=1)
+
+
+def _first(ranked: Any, k: int) -> Any:
+    from onnxscript import opset18 as op
+
+    start, stop, axis = (op.Constant(value_ints=[number]) for number in (0, k, 1))
+    return op.Slice(ranked, start, stop, axis)
 
 
 def _take(x: Any, index: Any) -> Any:

@@ -39,7 +39,9 @@ class BatchRun:
 
     def rounds(self) -> Generator[list[str], None, None]:
         """Take one token a row and yield the new text of each, until every row is finished."""
-        logits = self._cache.prefill([row.prompt for row in self.rows])
+        for row in self.rows:
+            row.shorten()
+        logits = self._cache.prefill([row.read for row in self.rows])
         while True:
             yield [row.take(scores) for row, scores in zip(self.rows, logits, strict=True)]
             tokens = [row.next_token for row in self.rows]

@@ -28,6 +28,10 @@ class Detokenizer:
         if self._out.endswith(_BROKEN):
             self._window, self._settled, self._out = [], 0, ""
 
+    def whole(self, ids: Sequence[int]) -> str:
+        """Return the text of ids by themselves."""
+        return self._decode(list(ids))
+
     def add(self, token: int) -> str:
         """Take the next id; return the text that it completes, often none."""
         self._window.append(token)

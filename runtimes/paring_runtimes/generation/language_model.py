@@ -15,6 +15,25 @@ DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
+class FilterModel:
+    """`manifest.graph["generation"]["filter"]`: which tokens of a long prompt the model reads.
+
+    Attributes:
+        file: the graph that chooses them.
+        k: how many tokens stay.
+        layer: the layer whose attention scores them, counted from 0.
+        pin_first: leading tokens that stay anyway, unless a call says otherwise.
+        pin_last: last tokens that stay anyway, unless a call says otherwise.
+    """
+
+    file: str
+    k: int
+    layer: int
+    pin_first: int
+    pin_last: int
+
+
+@dataclass(frozen=True)
 class LanguageModel:
     """`manifest.graph["generation"]`.
 
@@ -29,6 +48,7 @@ class LanguageModel:
         pad_token_id: what fills short rows of a batch; never seen by attention.
         in_place: file of the graph that writes into the cache, or None.
         dtype: of the cache, "float32" or "float16".
+        filter: what shortens long prompts, or None.
     """
 
     layers: int
@@ -41,6 +61,7 @@ class LanguageModel:
     pad_token_id: int | None
     in_place: str | None
     dtype: str
+    filter: FilterModel | None = None
 
     @property
     def padding(self) -> int:
@@ -80,8 +101,24 @@ def language_model(folder: Path, manifest: Manifest) -> LanguageModel:
         raise ArtifactError(f"{where}.in_place: expected null or one of the files, given {in_place!r}")
     more = _configured_end_tokens(folder)
     return LanguageModel(
-        **numbers, eos_token_ids=tuple(sorted(eos | more)), in_place=in_place, dtype=told["dtype"]
+        **numbers,
+        eos_token_ids=tuple(sorted(eos | more)),
+        in_place=in_place,
+        dtype=told["dtype"],
+        filter=_filter(told.get("filter"), manifest, f"{where}.filter"),
     )
+
+
+def _filter(told: Any, manifest: Manifest, where: str) -> FilterModel | None:
+    if told is None:
+        return None
+    if not isinstance(told, dict) or told.get("file") not in manifest.files:
+        raise ArtifactError(
+            f"{where}: expected null or an object whose file is one of the files, given {told!r}"
+        )
+    least = {"k": 1, "layer": 0, "pin_first": 0, "pin_last": 0}
+    numbers = {key: _whole(told.get(key), low, f"{where}.{key}") for key, low in least.items()}
+    return FilterModel(told["file"], **numbers)
 
 
 def _configured_end_tokens(folder: Path) -> set[int]:

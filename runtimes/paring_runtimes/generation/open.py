@@ -13,6 +13,7 @@ from paring_runtimes.generation.concat_cache import check_concat
 from paring_runtimes.generation.deferred import DeferredSession
 from paring_runtimes.generation.in_place_cache import check_in_place
 from paring_runtimes.generation.language_model import LanguageModel, language_model
+from paring_runtimes.generation.prompt_filter import check_filter
 from paring_runtimes.generation.session import GenerativeSession
 from paring_runtimes.manifest import Manifest
 
@@ -47,11 +48,30 @@ def open_language_model(
         return native
 
     in_place = _in_place(folder, model, engine, options)
-    if in_place is None:
-        return GenerativeSession(open_entry(options), folder, manifest, model, None)
     quiet = replace(options, profile_to=None)
+    if in_place is None:
+        entry_session = open_entry(options)
+        chooser = _filter(folder, model, engine, quiet, entry_session)
+        return GenerativeSession(entry_session, folder, manifest, model, None, chooser)
     deferred = DeferredSession(lambda: open_entry(quiet), in_place, manifest.inputs, manifest.outputs)
-    return GenerativeSession(deferred, folder, manifest, model, in_place)
+    chooser = _filter(folder, model, engine, quiet, in_place)
+    return GenerativeSession(deferred, folder, manifest, model, in_place, chooser)
+
+
+def _filter(
+    folder: Path, model: LanguageModel, engine: Engine, options: Options, like: NativeSession
+) -> DeferredSession | None:
+    """Return the filter's session, which the first long prompt opens: it has weights of its own in memory."""
+    if model.filter is None:
+        return None
+    path = folder / model.filter.file
+
+    def open_filter() -> NativeSession:
+        native = engine.open_session(path, options)
+        check_filter(path, native)
+        return native
+
+    return DeferredSession(open_filter, like, (), ())
 
 
 def _in_place(folder: Path, model: LanguageModel, engine: Engine, options: Options) -> NativeSession | None:

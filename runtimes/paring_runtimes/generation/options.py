@@ -29,6 +29,10 @@ class Options:
             depend on its batch mates; None for fresh randomness.
         stop: strings that end a row; the text is cut before them.
         cache: "in_place", "concat", or "auto" for the first that the artifact has.
+        filter: whether the artifact's filter chooses the tokens that are read of a prompt longer than its
+            k; None for yes where the artifact has a filter. True asks for one.
+        pin_first: leading tokens that the filter keeps anyway (a system prompt); None is the artifact's.
+        pin_last: last tokens that the filter keeps anyway (a question); None is the artifact's.
     """
 
     max_new_tokens: int = 128
@@ -40,6 +44,9 @@ class Options:
     seed: int | None = None
     stop: Sequence[str] = ()
     cache: str = "auto"
+    filter: bool | None = None
+    pin_first: int | None = None
+    pin_last: int | None = None
 
 
 class OptionArguments(TypedDict, total=False):
@@ -54,6 +61,9 @@ class OptionArguments(TypedDict, total=False):
     seed: int | None
     stop: Sequence[str]
     cache: str
+    filter: bool | None
+    pin_first: int | None
+    pin_last: int | None
 
 
 def options_of(arguments: OptionArguments) -> Options:
@@ -93,7 +103,15 @@ def _check_numbers(options: Options) -> None:
             number(options.repetition_penalty) and options.repetition_penalty > 0,
             "a number over 0, 1 for no penalty",
         ),
-        ("seed", options.seed is None or whole(options.seed, 0), "None or a whole number of at least 0"),
+        ("filter", options.filter is None or isinstance(options.filter, bool), "None, True or False"),
+        *(
+            (name, value is None or whole(value, 0), "None or a whole number of at least 0")
+            for name, value in (
+                ("seed", options.seed),
+                ("pin_first", options.pin_first),
+                ("pin_last", options.pin_last),
+            )
+        ),
     ]
     for name, good, expected in checks:
         if not good:

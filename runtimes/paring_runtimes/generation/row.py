@@ -10,6 +10,7 @@ import numpy as np
 
 from paring_runtimes.generation.detokenizer import Detokenizer
 from paring_runtimes.generation.options import Options
+from paring_runtimes.generation.prompt_filter import PromptFilter
 from paring_runtimes.generation.sampling import choose
 from paring_runtimes.generation.stop import StopMatcher
 
@@ -32,6 +33,10 @@ class Generation:
         first_token_ms: from the call to the first token of the batch.
         decode_ms_per_token: mean over the tokens after the first, of the steps of the whole batch;
             None when there is one token only.
+        kept: places in the prompt of the tokens that the model read; None when it read all of them
+            without a filter.
+        kept_text: their text.
+        filter_ms: how long the filter took, for this prompt; a part of `first_token_ms`.
     """
 
     text: str
@@ -40,6 +45,9 @@ class Generation:
     prompt_length: int
     first_token_ms: float
     decode_ms_per_token: float | None
+    kept: tuple[int, ...] | None = None
+    kept_text: str | None = None
+    filter_ms: float | None = None
 
 
 class Row:
@@ -52,6 +60,10 @@ class Row:
         draw: this row's own randomness.
         ends: ids that end the answer.
         detokenizer: for this prompt.
+        chooser: what shortens this prompt, or None.
+
+    Attributes:
+        read: the ids that the model reads: the prompt, or what `shorten` left of it.
     """
 
     def __init__(
@@ -62,8 +74,12 @@ class Row:
         draw: np.random.Generator,
         ends: tuple[int, ...],
         detokenizer: Detokenizer,
+        chooser: PromptFilter | None = None,
     ) -> None:
-        self.prompt = prompt
+        self.prompt = self.read = prompt
+        self._chooser = chooser
+        self._kept: tuple[int, ...] | None = None
+        self._filter_ms: float | None = None
         self._limit = limit
         self._options = options
         self._draw = draw
@@ -80,6 +96,15 @@ class Row:
     def next_token(self) -> int | None:
         """The token to read next, None when the row is finished."""
         return None if self.finish_reason else self._tokens[-1]
+
+    def shorten(self) -> None:
+        """Let the filter choose what is read of the prompt."""
+        if self._chooser is None:
+            return
+        begin_ns = perf_counter_ns()
+        self._kept = self._chooser.columns(self.prompt)
+        self.read = [self.prompt[column] for column in self._kept]
+        self._filter_ms = (perf_counter_ns() - begin_ns) / 1e6
 
     def take(self, logits: NDArray[Any]) -> str:
         """Choose the next token from logits [vocab]; return the text that is certain with it."""
@@ -117,4 +142,7 @@ class Row:
             prompt_length=len(self.prompt),
             first_token_ms=(self._first_ns - begin_ns) / 1e6,
             decode_ms_per_token=(self._last_ns - self._first_ns) / 1e6 / steps if steps else None,
+            kept=self._kept,
+            kept_text=None if self._kept is None else self._detokenizer.whole(self.read),
+            filter_ms=self._filter_ms,
         )

@@ -20,6 +20,7 @@ from paring_runtimes.generation.detokenizer import Detokenizer
 from paring_runtimes.generation.in_place_cache import InPlaceCache
 from paring_runtimes.generation.language_model import LanguageModel
 from paring_runtimes.generation.options import OptionArguments, Options, options_of
+from paring_runtimes.generation.prompt_filter import PromptFilter
 from paring_runtimes.generation.prompts import prompts_to_ids
 from paring_runtimes.generation.row import Generation, Row
 from paring_runtimes.generation.tokenizer import TextTokenizer
@@ -40,7 +41,7 @@ class GenerativeSession(Session):
     `generate`, `stream` and `chat` take the options of `paring_runtimes.generation.options.Options` as
     keyword arguments. They raise:
 
-    - InputError: a prompt that is empty or too long, an option out of range;
+    - InputError: a prompt that is empty or too long, an option out of range, a filter that is not there;
     - MissingExtraError: `tokenizers` (or, for `chat`, jinja2) is not installed;
     - ArtifactError: the artifact's tokenizer or template is missing or wrong;
     - EngineError: the engine failed, the logits are not finite, or the session is closed.
@@ -56,9 +57,11 @@ class GenerativeSession(Session):
         manifest: Manifest,
         model: LanguageModel,
         in_place: NativeSession | None,
+        chooser: DeferredSession | None = None,
     ) -> None:
         super().__init__(native, path, manifest.inputs, manifest.outputs, manifest)
         self._in_place = in_place
+        self._chooser = chooser
         self.model = model
 
     def generate(self, prompts: Prompts, **options: Unpack[OptionArguments]) -> list[Generation]:
@@ -119,7 +122,7 @@ class GenerativeSession(Session):
 
     def close(self) -> None:
         """Let go of the model. Calls already running in other threads finish; new ones raise."""
-        self._in_place = None
+        self._in_place = self._chooser = None
         super().close()
 
     def __enter__(self) -> GenerativeSession:
@@ -131,14 +134,35 @@ class GenerativeSession(Session):
         new_cache = self._cache_maker(options.cache)
         tokenizer, model = self.tokenizer, self.model
         begin_ns = perf_counter_ns()
+        every = prompts_to_ids(prompts, tokenizer.encode, model)
+        opening_ns = perf_counter_ns()
+        chooser = self._filter_for(every, options)
+        begin_ns += perf_counter_ns() - opening_ns
         rows = []
-        for index, ids in enumerate(prompts_to_ids(prompts, tokenizer.encode, model)):
+        for index, ids in enumerate(every):
+            own = chooser if chooser is not None and len(ids) > chooser.k else None
+            read = len(ids) if own is None else own.k
             # The last token that is generated is never read, and so needs no position.
-            limit = min(options.max_new_tokens, model.max_positions - len(ids) + 1)
+            limit = min(options.max_new_tokens, model.max_positions - read + 1)
             draw = np.random.default_rng(None if options.seed is None else options.seed + index)
             detokenizer = Detokenizer(tokenizer.decode, ids)
-            rows.append(Row(ids, limit, options, draw, model.eos_token_ids, detokenizer))
+            rows.append(Row(ids, limit, options, draw, model.eos_token_ids, detokenizer, own))
         return BatchRun(rows, new_cache(len(rows)), begin_ns)
+
+    def _filter_for(self, prompts: list[list[int]], options: Options) -> PromptFilter | None:
+        """Return the open filter where a prompt is longer than what it keeps."""
+        native, model = self._chooser, self.model.filter
+        if native is None or model is None:
+            if options.filter or options.pin_first is not None or options.pin_last is not None:
+                raise InputError(
+                    "filter, pin_first, pin_last: this artifact has no filter; convert with -t gem_filter"
+                )
+            return None
+        chooser = PromptFilter(native, model, options)
+        if options.filter is False or all(len(ids) <= model.k for ids in prompts):
+            return None
+        native.open()
+        return chooser
 
     def _cache_maker(self, form: str) -> Callable[[int], Cache]:
         """Return what makes a cache of that form for a number of rows."""

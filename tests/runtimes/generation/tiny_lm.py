@@ -213,18 +213,46 @@ def save_in_place(path: Path, seed: int, dtype: str) -> None:
     g.save(path, inputs, outputs)
 
 
+def save_filter(path: Path, k: int) -> None:
+    """Write a filter that keeps the k tokens of the highest ids, and what is pinned; ties by place."""
+    g = Graph()
+    zero, one, row = (g.constant(np.array(value)) for value in (0, 1, [0]))
+    length = g.op("Gather", g.op("Shape", "input_ids"), one)
+    places = g.op("Range", zero, length, one)
+    behind = g.op("GreaterOrEqual", places, g.op("Sub", length, "pin_last"))
+    pinned = g.op("Or", g.op("Less", places, "pin_first"), behind)
+    scores = g.op("Where", pinned, g.constant(np.array(10**6)), "input_ids")
+    count = g.op("Unsqueeze", g.op("Min", length, g.constant(np.array(k))), row)
+    axis = {"axis": 1, "largest": 1, "sorted": 1}
+    g.nodes.append(helper.make_node("TopK", [scores, count], ["best", "chosen"], **axis))
+    g.nodes.append(helper.make_node("TopK", ["chosen", count], ["columns", "order"], axis=1, largest=0))
+    inputs = (
+        TensorSpec("input_ids", "int64", ("batch", "length")),
+        *(TensorSpec(name, "int64", (1,)) for name in ("pin_first", "pin_last")),
+    )
+    g.save(path, inputs, (TensorSpec("columns", "int64", ("batch", "kept")),))
+
+
 def save_artifact(
     folder: Path,
     seed: int = 0,
     dtype: str = "float32",
     in_place: bool = True,
     told: dict[str, Any] | None = None,
+    filter_k: int | None = None,
 ) -> Path:
-    """Write the artifact; `told` replaces entries of the manifest's `generation`."""
+    """Write the artifact; `told` replaces entries of the manifest's `generation`.
+
+    With `filter_k` it has a filter that keeps so many tokens, the first one among them.
+    """
     folder.mkdir()
     inputs, outputs = save_concat(folder / "model.onnx", seed, dtype)
     if in_place:
         save_in_place(folder / "in_place.onnx", seed, dtype)
+    if filter_k is not None:
+        save_filter(folder / "filter.onnx", filter_k)
+        own = {"file": "filter.onnx", "k": filter_k, "layer": 1, "pin_first": 1, "pin_last": 0}
+        told = {"filter": own} | (told or {})
     byte_tokenizer().save(str(folder / "tokenizer.json"))
     config = {"chat_template": CHAT, "eos_token": "<|im_end|>", "bos_token": None}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))

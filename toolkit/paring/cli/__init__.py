@@ -19,7 +19,10 @@ from paring_runtimes.errors import ParingError
 
 from .output import errors, wants_json
 
-COMMANDS = ("convert", "profile", "compare", "run", "generate", "inspect", "list", "doctor", "demo", "recipe")
+COMMANDS = (
+    "convert", "profile", "compare", "run", "generate", "filter_layers", "inspect", "list", "doctor", "demo",
+    "recipe",
+)  # fmt: skip
 HELP = "Make a trained model cheap enough to ship, and prove it.\n\n" + (__doc__ or "").partition("\n\n")[2]
 
 

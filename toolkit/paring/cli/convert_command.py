@@ -100,6 +100,12 @@ def show(done: Any) -> None:
         f" agreement {parity['top1_agreement']:.1%}, {parity['ties']} ties in {parity['samples']} samples"
         f" (atol {parity['atol']:g} + rtol {parity['rtol']:g})"
     )
+    chosen = parity.get("filter")
+    if chosen is not None:
+        console.print(
+            f"filter    {chosen['k']} tokens stay; other tokens than PyTorch's in {chosen['ties']} of"
+            f" {chosen['samples']} prompts (widest gap {chosen['margin']:.2g} of the largest score)"
+        )
     if quality is None:
         console.print("quality   not measured: no data was given")
     elif quality["metric"] == "perplexity":

@@ -42,6 +42,19 @@ def generate(
     chat: Annotated[bool, typer.Option("--chat", help="lay the prompt out by the chat template")] = False,
     system: Annotated[str | None, typer.Option(help="system message; implies --chat")] = None,
     cache: Annotated[str, typer.Option(help="auto, in_place or concat")] = "auto",
+    filter_: Annotated[
+        bool | None,
+        typer.Option("--filter/--no-filter", help="whether the artifact's filter shortens a long prompt"),
+    ] = None,
+    pin_first: Annotated[
+        int | None, typer.Option(help="leading tokens that the filter keeps; default: the artifact's")
+    ] = None,
+    pin_last: Annotated[
+        int | None, typer.Option(help="last tokens that the filter keeps; default: the artifact's")
+    ] = None,
+    show_kept: Annotated[
+        bool, typer.Option("--show-kept", help="print what the filter kept of the prompt")
+    ] = False,
     threads: Annotated[int | None, typer.Option(help="intra-op threads")] = None,
     json: Json = False,
 ) -> None:
@@ -61,12 +74,18 @@ def generate(
             seed=seed,
             stop=stop or (),
             cache=cache,
+            filter=filter_,
+            pin_first=pin_first,
+            pin_last=pin_last,
         )
         result = _finish(stream, silent=json)
         form = session.cache if cache == "auto" else cache
     if json:
         print_json({"artifact": str(artifact), "prompt": text, "cache": form, **dataclasses.asdict(result)})
         return
+    if show_kept:
+        kept = "the whole prompt" if result.kept_text is None else _shown(result.kept_text)
+        errors.print(f"read: {kept}", highlight=False, soft_wrap=True)
     errors.print(_summary(result, form), highlight=False, soft_wrap=True, style="dim")
 
 
@@ -91,10 +110,19 @@ def _finish(stream: Generator[str, None, Generation], silent: bool) -> Generatio
     return result
 
 
+def _shown(text: str) -> str:
+    return _CONTROL.sub("\ufffd", text) if errors.is_terminal else text
+
+
 def _summary(result: Generation, form: str) -> str:
     pace = result.decode_ms_per_token
     rest = "" if pace is None else f", then {pace:.2f} ms a token"
+    first = f"first token after {result.first_token_ms:.1f} ms"
+    read = ""
+    if result.kept is not None:
+        read = f" ({len(result.kept)} read)"
+        first += f" ({result.filter_ms:.1f} of them to filter)"
     return (
-        f"{result.prompt_length} + {len(result.token_ids)} tokens, ended by {result.finish_reason}; "
-        f"first token after {result.first_token_ms:.1f} ms{rest}; cache {form}"
+        f"{result.prompt_length}{read} + {len(result.token_ids)} tokens, ended by {result.finish_reason}; "
+        f"{first}{rest}; cache {form}"
     )

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from paring_runtimes.artifact import new_artifact
 from paring_runtimes.errors import ExportError, RecipeError
 
@@ -16,6 +18,7 @@ from ..data import TextData, load_data
 from ..recipe import Recipe
 from ..sources import LoadedLanguageModel, digest
 from ..transforming import canonical, transform
+from ..transforms import gem_filter
 from ..transforms._decoder import Decoder, find, why_not
 from .building import LanguageJob, build
 from .perplexity import Perplexity, chunks_of, decoder_losses, gate, perplexity
@@ -55,8 +58,9 @@ def convert_language(
             built = build(job, plain, beside, marks, "baseline")
             same = None if before is None else perplexity(before, built.losses, job)
             finish(beside, built.manifest, None if same is None else same.as_dict())
-        changed = _opened(transform(source.model, recipe)) if recipe.transforms else plain
-        after = build(job, changed, folder, marks, "transformed" if recipe.transforms else "model")
+        made = transform(source.model, recipe) if recipe.transforms else plain
+        changed, role = _opened(made), "transformed" if recipe.transforms else "model"
+        after = build(job, changed, folder, marks, role, _filter(made))
         found = None
         if before is not None:
             found = perplexity(before, after.losses, job)
@@ -81,10 +85,16 @@ def _job(recipe: Recipe, source: LoadedLanguageModel, progress: Callable[[str], 
     return LanguageJob(recipe, source, chunks, progress)
 
 
-def _opened(model: object) -> Decoder:
-    found = find(model)  # type: ignore[arg-type]
+def _opened(model: nn.Module) -> Decoder:
+    found = find(model)
     assert found is not None  # `why_not` has been asked
     return found
+
+
+def _filter(model: nn.Module) -> gem_filter.Config | None:
+    """How the prompt's tokens are chosen, where a transform does that."""
+    found = (module.config for module in model.modules() if isinstance(module, gem_filter.PromptFilter))
+    return next(found, None)
 
 
 def _losses(job: LanguageJob, decoder: Decoder) -> np.ndarray | None:

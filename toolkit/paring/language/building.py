@@ -15,15 +15,17 @@ from paring_exporters.language import (
     ExportedLanguage,
     LanguageRequest,
     export,
+    filter_parity,
     generation_facts,
 )
-from paring_exporters.language.parity import LanguageParity, Runner, compare, prompts
+from paring_exporters.language.parity import LanguageParity, Prompt, Runner, compare, prompts
 from paring_exporters.language.runners import GrowingRunner, InPlaceRunner, open_in_place
 from paring_exporters.request import DEFAULT_OPSET
 from paring_runtimes import Manifest, Session
 from paring_runtimes.errors import ParityError
 
 from ..recipe import Recipe, dump_recipe
+from ..transforms import gem_filter
 from ..transforms._decoder import Decoder
 from ..versions import tool_versions
 from .perplexity import Chunks, graph_losses
@@ -52,6 +54,8 @@ class LanguageJob:
             found.append(f"{self.source.spec} is dequantised (tensors: {listed}); what that lost stays lost")
         if not self.source.tokenizer_files and self.source.tokenizer is None:
             found.append(f"{self.source.spec} comes without a tokenizer: the artifact takes token ids only")
+        if self.chunks is not None and any(step.name == "gem_filter" for step in self.recipe.transforms):
+            found.append("perplexity is that of chunks read whole; `paring filter-layers` judges the filter")
         return tuple(found)
 
 
@@ -63,8 +67,17 @@ class BuiltLanguage:
     losses: np.ndarray
 
 
-def build(job: LanguageJob, decoder: Decoder, folder: Path, digest: str, role: str) -> BuiltLanguage:
+def build(
+    job: LanguageJob,
+    decoder: Decoder,
+    folder: Path,
+    digest: str,
+    role: str,
+    filter: gem_filter.Config | None = None,
+) -> BuiltLanguage:
     """Write one artifact's files into `folder`. `role` is "baseline", "transformed" or "model".
+
+    With `filter` GemFilter's first pass is written too, as a graph of its own.
 
     Raises:
         ExportError: the decoder cannot be exported.
@@ -72,17 +85,39 @@ def build(job: LanguageJob, decoder: Decoder, folder: Path, digest: str, role: s
     """
     wanted = job.recipe.export
     job.progress(f"exporting the {role}")
-    request = LanguageRequest(wanted.opset or DEFAULT_OPSET, wanted.precision, wanted.in_place)
+    request = LanguageRequest(wanted.opset or DEFAULT_OPSET, wanted.precision, wanted.in_place, filter)
     exported = export(decoder, request, folder)
-    facts = {**generation_facts(decoder, wanted.precision, wanted.in_place), **job.source.token_ids()}
+    own = generation_facts(decoder, wanted.precision, wanted.in_place, filter)
+    facts = {**own, **job.source.token_ids()}
     losses = np.zeros(0)
+    cases, kept = _verify_filter(job, decoder, exported, filter)
     with paring_runtimes.load(exported.entry) as session:
-        found = _verify(job, decoder, session, exported, facts, role)
+        found = _verify(job, decoder, session, exported, facts, role, kept)
         if job.chunks is not None:
             job.progress(f"reading {len(job.chunks.ids)} chunks with the {role}")
             losses = graph_losses(GrowingRunner(session, facts), job.chunks)
     job.source.keep(folder)
-    return BuiltLanguage(_manifest(job, decoder, exported, facts, found, digest, role), losses)
+    parity = found.as_dict() if cases is None else {**found.as_dict(), "filter": cases}
+    return BuiltLanguage(_manifest(job, decoder, exported, facts, parity, digest, role), losses)
+
+
+def _verify_filter(
+    job: LanguageJob, decoder: Decoder, exported: ExportedLanguage, config: gem_filter.Config | None
+) -> tuple[dict[str, Any] | None, list[Prompt]]:
+    """The filter's parity, and the prompts that it made."""
+    if exported.filter is None or config is None:
+        return None, []
+    wanted, chooser = job.recipe.verify, gem_filter.UnpaddedFilter(decoder, config)
+    job.progress(f"verifying {exported.filter.name}")
+    precision = job.recipe.export.precision
+    with paring_runtimes.load(exported.filter) as session:
+        cases, kept = filter_parity.compare(
+            chooser, session, wanted.batch_sizes, precision, wanted.atol, wanted.rtol
+        )
+    failure = filter_parity.failure(cases)
+    if failure is not None:
+        raise ParityError(f"the exported filter differs from PyTorch: {failure}")
+    return filter_parity.as_dict(chooser, cases), kept
 
 
 def _verify(
@@ -92,6 +127,7 @@ def _verify(
     exported: ExportedLanguage,
     facts: dict[str, Any],
     role: str,
+    more: list[Prompt],
 ) -> LanguageParity:
     wanted = job.recipe.verify
     runners: dict[str, Callable[[], Runner]] = {exported.entry.name: lambda: GrowingRunner(session, facts)}
@@ -101,7 +137,7 @@ def _verify(
     found = compare(
         decoder,
         runners,
-        prompts(decoder.vocabulary, wanted.batch_sizes, wanted.prompt_lengths, wanted.seeds),
+        prompts(decoder.vocabulary, wanted.batch_sizes, wanted.prompt_lengths, wanted.seeds) + more,
         wanted.steps,
         job.recipe.export.precision,
         wanted.atol,
@@ -119,7 +155,7 @@ def _manifest(
     decoder: Decoder,
     exported: ExportedLanguage,
     facts: dict[str, Any],
-    found: LanguageParity,
+    parity: dict[str, Any],
     digest: str,
     role: str,
 ) -> Manifest:
@@ -146,7 +182,7 @@ def _manifest(
             "generation": facts,
         },
         export=exported.facts,
-        parity=found.as_dict(),
+        parity=parity,
         tools=tool_versions(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )

@@ -39,10 +39,11 @@ def last_query_scores(query: torch.Tensor, key: torch.Tensor, chunk: int | None 
     batch, heads, width = query.shape
     groups, count = key.shape[1], key.shape[2]
     grouped = query.float().reshape(batch, groups, heads // groups, width).sum(2)
-    step = chunk or count
+    if chunk is None:
+        return torch.einsum("bgd,bgnd->bn", grouped, key.float())
     parts = [
-        torch.einsum("bgd,bgnd->bn", grouped, key[:, :, start : start + step].float())
-        for start in range(0, count, step)
+        torch.einsum("bgd,bgnd->bn", grouped, key[:, :, start : start + chunk].float())
+        for start in range(0, count, chunk)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
@@ -80,6 +81,20 @@ def select(scores: torch.Tensor, k: int, pinned: Sequence[Range] = ()) -> torch.
         is_pinned = (index[:, None] == torch.arange(count, device=scores.device)).any(0)
         scores = scores.float().masked_fill(is_pinned, torch.inf)
     return rank(scores)[1][:, : min(k, count)].sort(dim=1).values
+
+
+@torch.library.custom_op("paring::first", mutates_args=())
+def first(ranked: torch.Tensor, k: int) -> torch.Tensor:
+    """The first k columns, all where there are fewer: [B, N] -> [B, min(k, N)].
+
+    An operator of its own, because tracing a slice with an open N would settle which of them is less.
+    """
+    return ranked[:, :k].clone()
+
+
+@first.register_fake
+def _(ranked: torch.Tensor, k: int) -> torch.Tensor:
+    return ranked.new_empty((ranked.shape[0], torch.sym_min(k, ranked.shape[1])))
 
 
 def gem_filter(

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ._decoder import Decoder, Growing, Tokens, find, open_decoder, why_not
+from ._decoder import Decoder, Growing, Memory, Tokens, find, open_decoder, why_not
 from ._decoder.families import locate
-from ._decoder.memory import KeyValue
-from ._gem_filter import KERNEL, last_query_scores, needle_recall, pooled, select
+from ._decoder.memory import KeyValue, Nothing
+from ._gem_filter import KERNEL, first, last_query_scores, needle_recall, pooled, select
+from .token_prune import rank
 from .traits import Traits
 
 TRAITS = Traits(
@@ -82,6 +83,30 @@ class PromptFilter(nn.Module):
         return select(scores, self.config.k)
 
 
+class UnpaddedFilter(nn.Module):
+    """The first pass over prompts of one length, in memory that grows with the length: what is exported."""
+
+    def __init__(self, decoder: Decoder, config: Config) -> None:
+        super().__init__()
+        self.decoder, self.config = decoder, config
+        self.layer = filter_layer(config, len(decoder.layers))
+
+    def forward(
+        self, input_ids: torch.Tensor, pin_first: torch.Tensor, pin_last: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids [B, S]; how many leading and last tokens stay anyway, [1] int64 each, k together at most.
+
+        Returns:
+            Columns [B, min(k, S)], ascending, and the pooled scores of all, [B, S] fp32.
+        """
+        raw = layer_scores(self.decoder, input_ids, None, [self.layer])[0]
+        scores = pooled(raw, self.config.kernel)
+        place = torch.arange(scores.shape[1], device=scores.device)
+        pinned = (place < pin_first) | (place >= scores.shape[1] - pin_last)
+        ranked = rank(scores.masked_fill(pinned[None], torch.inf))[1]
+        return first(ranked, self.config.k).sort(dim=1, stable=True).values, scores
+
+
 class GemFilter(nn.Module):
     """Both passes over a prompt; steps go to `decoder` with the cache that comes out."""
 
@@ -107,13 +132,22 @@ class GemFilter(nn.Module):
 
 
 def layer_scores(
-    decoder: Decoder, ids: torch.Tensor, valid: torch.Tensor, layers: Sequence[int], chunk: int | None = None
+    decoder: Decoder,
+    ids: torch.Tensor,
+    valid: torch.Tensor | None,
+    layers: Sequence[int],
+    chunk: int | None = None,
 ) -> list[torch.Tensor]:
-    """The last token's raw scores of each of the `layers`, ascending: [B, S] fp32 each, before pooling."""
-    positions = (valid.long().cumsum(1) - 1).clamp(min=0)
-    tokens = Tokens(decoder.embedding(ids, positions), positions, valid)
+    """The last token's raw scores of each of the `layers`, ascending: [B, S] fp32 each, before pooling.
+
+    `valid` [B, S] is False for padding, on the left; None says that there is none, and saves memory.
+    """
+    memory: Memory = Nothing() if valid is None else Growing((), valid)
+    real = torch.ones_like(ids, dtype=torch.bool) if valid is None else valid
+    positions = (real.long().cumsum(1) - 1).clamp(min=0)
+    tokens = Tokens(decoder.embedding(ids, positions), positions, real)
     rotation = None if decoder.rotary is None else decoder.rotary(positions, tokens.x.dtype)
-    memory, scores = Growing((), valid), []
+    scores = []
     for index, layer in enumerate(decoder.opened()[: layers[-1] + 1]):
         if index in layers:
             query, key, _ = layer.attention.project(layer.norm1(tokens.x), rotation)
@@ -137,8 +171,7 @@ def recall_by_layer(
     """
     recall = []
     for ids, needle in zip(prompts, needles, strict=True):
-        valid = torch.ones_like(ids, dtype=torch.bool)
-        scores = layer_scores(decoder, ids, valid, range(len(decoder.layers)), config.chunk)
+        scores = layer_scores(decoder, ids, None, range(len(decoder.layers)), config.chunk)
         kept = [select(pooled(one, config.kernel), config.k) for one in scores]
         recall.append(torch.cat([needle_recall(columns, needle) for columns in kept]))
     return torch.stack(recall, 1)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .causal import causal_attention
 from .memory import KeyValue, Memory
 from .reducing import Seen, chunk_bias
 from .rotary import Rotation, rotate
@@ -55,16 +56,19 @@ class Attention(nn.Module):
             return query, key, value
         return rotate(query, rotation), rotate(key, rotation), value
 
-    def mix(self, query: torch.Tensor, memory: KeyValue, bias: torch.Tensor) -> torch.Tensor:
-        """[B, H, S, D] over the whole memory [B, G, T, D], with bias [B, 1, S, T] -> [B, S, C]."""
-        mixed = functional.scaled_dot_product_attention(
-            query,
-            memory.key,
-            memory.value,
-            attn_mask=bias,
-            scale=self.scale,
-            enable_gqa=self.heads != self.key_heads,
-        )
+    def mix(self, query: torch.Tensor, memory: KeyValue, bias: torch.Tensor | None) -> torch.Tensor:
+        """[B, H, S, D] over the whole memory [B, G, T, D], with bias [B, 1, S, T] or None -> [B, S, C]."""
+        if bias is None:
+            mixed = causal_attention(query, memory.key, memory.value, self.scale, self.window)
+        else:
+            mixed = functional.scaled_dot_product_attention(
+                query,
+                memory.key,
+                memory.value,
+                attn_mask=bias,
+                scale=self.scale,
+                enable_gqa=self.heads != self.key_heads,
+            )
         batch, _, count, _ = mixed.shape
         return self.output(mixed.transpose(1, 2).reshape(batch, count, -1))
 

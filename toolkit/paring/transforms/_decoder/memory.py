@@ -27,8 +27,22 @@ class Memory(Protocol):
     def extend(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> KeyValue:
         """The layer's cache with the chunk's [B, G, S, D] in it."""
 
-    def bias(self, layer: int, tokens: Tokens, window: int | None) -> torch.Tensor:
-        """[B, 1, S, T]: 0 where a query of the chunk sees a row of the cache, very low elsewhere."""
+    def bias(self, layer: int, tokens: Tokens, window: int | None) -> torch.Tensor | None:
+        """[B, 1, S, T]: 0 where a query of the chunk sees a row of the cache, very low elsewhere.
+
+        None where the chunk sees itself alone, causally and without padding.
+        """
+
+
+class Nothing:
+    """No cache: a prompt without padding that is read once, in memory that grows with S, not S x S."""
+
+    def extend(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> KeyValue:
+        """The prompt's own."""
+        return KeyValue(key, value)
+
+    def bias(self, layer: int, tokens: Tokens, window: int | None) -> None:
+        """None."""
 
 
 class Growing:

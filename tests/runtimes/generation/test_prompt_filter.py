@@ -1,0 +1,137 @@
+"""A filter shortens long prompts: the model's answer is that to the tokens that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_lm import POSITIONS, save_artifact
+
+from paring_runtimes import ArtifactError, GenerativeSession, InputError, load
+
+K = 8
+LONG = "a prompt of many more letters than stay"
+OPTIONS = {"max_new_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def filtering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GenerativeSession]:
+    with load(save_artifact(tmp_path_factory.mktemp("filter") / "lm", filter_k=K), threads=1) as opened:
+        yield opened
+
+
+def kept_by_hand(ids: list[int], first: int, last: int) -> list[int]:
+    """The highest ids, and what is pinned."""
+    pinned = {*range(first), *range(len(ids) - last, len(ids))}
+    best = sorted(range(len(ids)), key=lambda place: (place not in pinned, -ids[place], place))
+    return sorted(best[:K])
+
+
+@pytest.mark.parametrize("form", ["in_place", "concat"])
+@pytest.mark.parametrize(("first", "last"), [(None, None), (0, 0), (3, 4), (0, K)])
+def test_the_answer_is_that_to_the_kept_tokens(
+    filtering: GenerativeSession, form: str, first: int | None, last: int | None
+) -> None:
+    ids = filtering.tokenizer.encode(LONG)
+    (found,) = filtering.generate(LONG, cache=form, pin_first=first, pin_last=last, **OPTIONS)
+    columns = kept_by_hand(ids, 1 if first is None else first, last or 0)
+    assert found.kept == tuple(columns)
+    chosen = [ids[column] for column in columns]
+    (expected,) = filtering.generate(chosen, filter=False, cache=form, **OPTIONS)
+    assert found.token_ids == expected.token_ids
+    assert found.prompt_length == len(ids)
+    assert found.kept_text == "".join(LONG[column] for column in columns)
+    assert found.filter_ms is not None
+    assert 0 < found.filter_ms < found.first_token_ms
+
+
+@pytest.mark.parametrize("prompt", ["x", LONG[:K]])
+def test_a_prompt_of_k_tokens_is_left_alone(
+    filtering: GenerativeSession, session: GenerativeSession, prompt: str
+) -> None:
+    (found,) = filtering.generate(prompt, filter=True, **OPTIONS)
+    assert (found.kept, found.kept_text, found.filter_ms) == (None, None, None)
+    assert found.token_ids == session.generate(prompt, **OPTIONS)[0].token_ids
+
+
+def test_it_can_be_left_out(filtering: GenerativeSession, session: GenerativeSession) -> None:
+    (found,) = filtering.generate(LONG, filter=False, **OPTIONS)
+    assert found.kept is None
+    assert found.token_ids == session.generate(LONG, **OPTIONS)[0].token_ids
+
+
+def test_each_row_of_a_batch_is_filtered_alone(filtering: GenerativeSession) -> None:
+    prompts = [LONG, "short", LONG[::-1]]
+    together = filtering.generate(prompts, **OPTIONS)
+    alone = [filtering.generate(prompt, **OPTIONS)[0] for prompt in prompts]
+    assert [one.token_ids for one in together] == [one.token_ids for one in alone]
+    assert [one.kept for one in together] == [one.kept for one in alone]
+    assert together[1].kept is None
+
+
+def test_a_stream_filters_when_it_begins(filtering: GenerativeSession) -> None:
+    stream = filtering.stream(LONG, **OPTIONS)
+    pieces = []
+    while True:
+        try:
+            pieces.append(next(stream))
+        except StopIteration as end:
+            found = end.value
+            break
+    assert found.kept == filtering.generate(LONG, **OPTIONS)[0].kept
+    assert "".join(pieces) == found.text
+
+
+def test_the_answer_may_be_longer_where_fewer_tokens_are_read(filtering: GenerativeSession) -> None:
+    prompt = [5] * POSITIONS
+    (found,) = filtering.generate(prompt, max_new_tokens=3)
+    assert found.finish_reason == "eos" or len(found.token_ids) == 3
+    (whole,) = filtering.generate(prompt, max_new_tokens=3, filter=False)
+    assert len(whole.token_ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pin_first": 5, "pin_last": 4}, "9 tokens are pinned, but only 8 stay"),
+        ({"pin_last": 8}, "9 tokens are pinned, but only 8 stay"),  # the artifact pins the first
+        ({"pin_first": -1}, "pin_first: expected None or a whole number"),
+        ({"filter": 1}, "filter: expected None, True or False"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    filtering: GenerativeSession, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        filtering.generate(LONG, **options)
+
+
+@pytest.mark.parametrize("options", [{"filter": True}, {"pin_first": 1}, {"pin_last": 0}])
+def test_a_filter_that_is_not_there_is_missed(session: GenerativeSession, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="this artifact has no filter"):
+        session.generate(LONG, **options)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"file": "none.onnx", "k": 8}, "whose file is one of the files"),
+        ({"file": "filter.onnx", "k": 0, "layer": 1, "pin_first": 0, "pin_last": 0}, "filter.k: expected"),
+        ({"file": "filter.onnx", "k": 8, "layer": 1, "pin_first": 0}, "filter.pin_last: expected"),
+        ("filter.onnx", "expected null or an object"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(new_artifact: Callable[..., Path], told: Any, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        load(new_artifact(filter_k=8, told={"filter": told}))
+
+
+def test_another_graph_is_refused(new_artifact: Callable[..., Path]) -> None:
+    told = {"file": "in_place.onnx", "k": 8, "layer": 1, "pin_first": 0, "pin_last": 0}
+    with (
+        load(new_artifact(told={"filter": told})) as opened,
+        pytest.raises(ArtifactError, match="not the graph of a prompt filter"),
+    ):
+        opened.generate(LONG)
