@@ -60,7 +60,7 @@ def within(item: dataclasses.Field[Any]) -> Any:
 
 
 def fitting(method: Transform, model: nn.Module) -> Any:
-    """The defaults, or else one field set, whichever fits first. Video and language have tests of their own."""
+    """The defaults, or else one field set. Video and language models have tests of their own."""
     settings = [{}, *({item.name: within(item)} for item, listed in ranged(method) if not listed)]
     configs = [method.Config(**setting) for setting in settings]
     found = next((config for config in configs if not method.check(model, config)), None)
