@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from paring_runtimes.errors import ArtifactError
+from paring_runtimes.generation.image_facts import TASK as IMAGE_TASK
+from paring_runtimes.generation.image_facts import ImageFacts, image_facts
 from paring_runtimes.manifest import FILE_NAME, Manifest
 
 TASK = "text-generation"
+TASKS = (TASK, IMAGE_TASK)
 DTYPES = ("float32", "float16")
 
 
@@ -29,6 +32,7 @@ class LanguageModel:
         pad_token_id: what fills short rows of a batch; never seen by attention.
         in_place: file of the graph that writes into the cache, or None.
         dtype: of the cache, "float32" or "float16".
+        image: of a vision-language model.
     """
 
     layers: int
@@ -41,11 +45,22 @@ class LanguageModel:
     pad_token_id: int | None
     in_place: str | None
     dtype: str
+    image: ImageFacts | None = None
 
     @property
     def padding(self) -> int:
         """The id that fills short rows: any id that the embedding has."""
         return self.pad_token_id or 0
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Each layer's group: layers of one group hold equally many rows."""
+        return (0,) * self.layers if self.image is None else self.image.groups
+
+    def slot_names(self) -> list[str]:
+        """Return the in-place graph's inputs for slots: "slots", or "slots.0", "slots.1", ... by group."""
+        count = max(self.groups) + 1
+        return ["slots"] if count == 1 else [f"slots.{group}" for group in range(count)]
 
     def cache_names(self, prefix: str) -> list[str]:
         """Return "PREFIX.0.key", "PREFIX.0.value", "PREFIX.1.key", ..."""
@@ -65,7 +80,7 @@ def language_model(folder: Path, manifest: Manifest) -> LanguageModel:
     where = f"{folder / FILE_NAME}: graph.generation"
     told = manifest.graph.get("generation")
     if not isinstance(told, dict):
-        raise ArtifactError(f"{where}: expected an object, as the task is {TASK}")
+        raise ArtifactError(f"{where}: expected an object, as the task is {manifest.graph.get('task')}")
     numbers: dict[str, Any] = {
         key: _whole(told.get(key), 1, f"{where}.{key}")
         for key in ("layers", "kv_heads", "head_dim", "vocab_size", "max_positions")
@@ -78,9 +93,15 @@ def language_model(folder: Path, manifest: Manifest) -> LanguageModel:
     in_place = told.get("in_place")
     if in_place is not None and in_place not in manifest.files:
         raise ArtifactError(f"{where}.in_place: expected null or one of the files, given {in_place!r}")
-    more = _configured_end_tokens(folder)
+    image = None
+    if manifest.graph.get("task") == IMAGE_TASK:
+        image = image_facts(told.get("image"), manifest.files, numbers["layers"], f"{where}.image")
     return LanguageModel(
-        **numbers, eos_token_ids=tuple(sorted(eos | more)), in_place=in_place, dtype=told["dtype"]
+        **numbers,
+        eos_token_ids=tuple(sorted(eos | _configured_end_tokens(folder))),
+        in_place=in_place,
+        dtype=told["dtype"],
+        image=image,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -34,6 +34,15 @@ class Prefilled(NamedTuple):
     logits: torch.Tensor
     memory: list[KeyValue]
     kept: list[torch.Tensor]
+
+
+@runtime_checkable
+class ImageCount(Protocol):
+    """A reducer of image tokens: `stop - start` come, `keep` stay."""
+
+    start: int
+    stop: int
+    keep: int
 
 
 class VisionLanguage(nn.Module):
@@ -101,15 +110,24 @@ class VisionLanguage(nn.Module):
         return [index for index, layer in enumerate(self.decoder.opened()) if len(layer.reducers)]
 
     def image_rows(self) -> list[int]:
-        """How many rows of each layer's cache an image has after a prompt."""
+        """How many rows of each layer's cache an image has after a prompt.
+
+        Raises:
+            ValueError: a step that drops image tokens counts on others than come.
+        """
         rows, left = [], self.image_tokens
-        for layer in self.decoder.opened():
+        for index, layer in enumerate(self.decoder.opened()):
             rows.append(left)
             for reducer in layer.reducers:
-                left = reducer.count(left + 1) - 1  # type: ignore[operator]  # one token of text behind it
-        last = self.reducing_layers()[-1] if self.reducing_layers() else -1
+                if not isinstance(reducer, ImageCount) or reducer.stop - reducer.start != left:
+                    raise ValueError(
+                        f"the step after layer {index} of the decoder does not drop from {left} image tokens:"
+                        " steps in the vision tower come before those in the language model"
+                    )
+                left = reducer.keep
         if self.whole is None:
             return rows
+        last = self.reducing_layers()[-1]
         return [left if self.whole <= layer <= last else own for layer, own in enumerate(rows)]
 
     def groups(self) -> list[int]:
