@@ -24,6 +24,7 @@ from paring_runtimes.generation.language_model import LanguageModel
 GRAPHS = (ENCODER, EMBED, PREFILL, IN_PLACE)
 PREPARATION = {"shortest_edge": 36, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 MERGE = (window_merge, window_merge.Config(r=2))
+TRIM = {"trim_cache": True, "whole": 1}
 DROP = {"layers": (0, 2), "budgets": (10, 4)}
 STEPS: dict[str, list[tuple[Any, Any]]] = {
     "plain": [],
@@ -33,7 +34,7 @@ STEPS: dict[str, list[tuple[Any, Any]]] = {
     "keys and trimmed cache": [
         (must_drop, must_drop.Config(**DROP, key_share=0.08, trim_cache=True, whole=1))
     ],
-    "everything": [MERGE, (must_drop, must_drop.Config(**DROP, key_share=0.1, trim_cache=True, whole=1))],
+    "everything": [MERGE, (must_drop, must_drop.Config(**DROP, **TRIM, key_share=0.1))],
 }
 ROWS = {
     "plain": [36] * 4,

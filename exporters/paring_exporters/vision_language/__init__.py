@@ -26,6 +26,7 @@ from ..onnx_graph.shared_data import SharedData
 from . import graphs
 
 ENCODER, EMBED, PREFILL = "encoder.onnx", "embed.onnx", "prefill.onnx"
+GRAPHS = (ENCODER, EMBED, PREFILL)  # beside the in-place graph
 
 
 @dataclass(frozen=True)

@@ -114,18 +114,16 @@ def in_place(model: VisionLanguage) -> Graph:
     count = max(groups) + 1
     if count == 1:
         return plain
-    ids, positions, slots, last, cache = plain.example
+    ids, positions, slots, last, _ = plain.example
     _, heads, width = model.decoder.cache_shape()
     own = [torch.zeros(BATCH, heads, CAPACITY + group, width) for group in groups for _ in range(2)]
+    own_slots = [f"slots.{group}" for group in range(count)]
     row = {0: "batch_size", 1: "sequence_length"}
     capacities = [{0: "batch_size", 2: f"capacity_{group}"} for group in groups for _ in range(2)]
     return Graph(
         module=GroupedInPlaceGraph(model.decoder, groups),
         example=(ids, positions, [slots.clone() for _ in range(count)], last, own),
         shapes=(row, row, [row] * count, {0: "batch_size"}, capacities),
-        inputs=(
-            "input_ids", "positions", *(f"slots.{group}" for group in range(count)), "last",
-            *names("cache", len(groups)),
-        ),
+        inputs=("input_ids", "positions", *own_slots, "last", *names("cache", len(groups))),
         outputs=plain.outputs,
-    )  # fmt: skip
+    )

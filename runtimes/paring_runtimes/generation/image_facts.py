@@ -96,6 +96,8 @@ def _whole(value: Any, least: int) -> bool:
 def _numbers(told: dict[str, Any], key: str, kind: type, count: int, where: str) -> Any:
     values = told.get(key)
     good = isinstance(values, list) and len(values) == count
-    if not good or not all(type(v) in (int, kind) for v in values) or (key != "mean" and min(values) <= 0):
+    checked: list[Any] = values if isinstance(values, list) else []
+    least = min((value for value in checked if type(value) in (int, kind)), default=0)
+    if not good or any(type(value) not in (int, kind) for value in checked) or (key != "mean" and least <= 0):
         raise ArtifactError(f"{where}.{key}: expected {count} numbers above 0, given {values!r}")
-    return tuple(kind(value) for value in values)
+    return tuple(kind(value) for value in checked)

@@ -32,9 +32,10 @@ def prepare(images: Images, facts: ImageFacts, prompts: int) -> NDArray[np.float
         InputError: an image that cannot be read, of another dtype or shape, or too few or too many.
         MissingExtraError: Pillow is needed and not installed.
     """
-    single = isinstance(images, (str, os.PathLike, np.ndarray))
-    given: list[Any] = [images] if single else list(images)
-    if not single and len(given) != prompts:
+    if isinstance(images, (str, os.PathLike, np.ndarray)):
+        return _pixels(images, facts)[None]
+    given = list(images)
+    if len(given) != prompts:
         raise InputError(f"image: expected one, or one a prompt ({prompts}), given {len(given)}")
     return np.stack([_pixels(image, facts) for image in given])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,15 @@ def language_model(folder: Path, manifest: Manifest) -> LanguageModel:
     Raises:
         ArtifactError: a key is missing or wrong, or the in-place graph is not among the files.
     """
+    return language_model_of(folder, manifest.graph, manifest.files)
+
+
+def language_model_of(folder: Path, graph: Mapping[str, Any], files: Mapping[str, str]) -> LanguageModel:
+    """As `language_model`, of a manifest's `graph` and `files`."""
     where = f"{folder / FILE_NAME}: graph.generation"
-    told = manifest.graph.get("generation")
+    told = graph.get("generation")
     if not isinstance(told, dict):
-        raise ArtifactError(f"{where}: expected an object, as the task is {manifest.graph.get('task')}")
+        raise ArtifactError(f"{where}: expected an object, as the task is {graph.get('task')}")
     numbers: dict[str, Any] = {
         key: _whole(told.get(key), 1, f"{where}.{key}")
         for key in ("layers", "kv_heads", "head_dim", "vocab_size", "max_positions")
@@ -91,11 +97,11 @@ def language_model(folder: Path, manifest: Manifest) -> LanguageModel:
     if told.get("dtype") not in DTYPES:
         raise ArtifactError(f"{where}.dtype: expected {' or '.join(DTYPES)}, given {told.get('dtype')!r}")
     in_place = told.get("in_place")
-    if in_place is not None and in_place not in manifest.files:
+    if in_place is not None and in_place not in files:
         raise ArtifactError(f"{where}.in_place: expected null or one of the files, given {in_place!r}")
     image = None
-    if manifest.graph.get("task") == IMAGE_TASK:
-        image = image_facts(told.get("image"), manifest.files, numbers["layers"], f"{where}.image")
+    if graph.get("task") == IMAGE_TASK:
+        image = image_facts(told.get("image"), files, numbers["layers"], f"{where}.image")
     return LanguageModel(
         **numbers,
         eos_token_ids=tuple(sorted(eos | _configured_end_tokens(folder))),

@@ -54,9 +54,7 @@ def reasons_of(model: Any) -> list[str]:
             f"vision_feature_layer is {config.vision_feature_layer}: one layer's features are needed"
         )
     if config.vision_feature_select_strategy == "default" and TOWERS.get(kind) == 0:
-        reasons.append(
-            "vision_feature_select_strategy 'default' leaves a patch out: the tower has no class token"
-        )
+        reasons.append("vision_feature_select_strategy 'default' needs a class token, which its tower lacks")
     return reasons + _decoder.why_not(language_model(model))
 
 
