@@ -58,7 +58,7 @@ def load(
     chosen = _engine_for(manifest.format, engine)
     if verify:
         verify_files(where, manifest)
-    if manifest.graph.get("task") == "text-generation":
+    if manifest.graph.get("task") in ("text-generation", "image-text-to-text"):
         from paring_runtimes.generation.open import open_language_model  # others need none of it
 
         agree = functools.partial(_check_agreement, where / FILE_NAME, manifest)

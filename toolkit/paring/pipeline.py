@@ -18,8 +18,9 @@ from .data import ImageData, Preprocess, load_data
 from .language import convert_language
 from .quality import Quality, quality
 from .recipe import Recipe
-from .sources import LoadedLanguageModel, LoadedModel, digest, load_model
+from .sources import LoadedLanguageModel, LoadedModel, LoadedVisionLanguageModel, digest, load_model
 from .transforming import canonical, transform
+from .vision_language import convert_vision_language
 
 __all__ = ["Converted", "convert"]
 
@@ -47,6 +48,8 @@ def convert(
         ParingError: see `paring_runtimes.errors` for the kinds; nothing is left behind.
     """
     source = _source(recipe, allow, progress)
+    if isinstance(source, LoadedVisionLanguageModel):
+        return convert_vision_language(recipe, source, output, overwrite=overwrite, progress=progress)
     if isinstance(source, LoadedLanguageModel):
         return convert_language(recipe, source, output, overwrite=overwrite, progress=progress)
     job = _job(recipe, source, progress)

@@ -89,12 +89,12 @@ def export(decoder: Decoder, request: LanguageRequest, folder: Path) -> Exported
         decoder = copy.deepcopy(decoder).half()
     nodes = {}
     with SharedData(folder / DATA) as data:
-        nodes[ENTRY] = _write(graphs.growing(decoder), request.opset, folder / ENTRY, data)
+        nodes[ENTRY] = write(graphs.growing(decoder), request.opset, folder / ENTRY, data)
         if request.in_place:
-            nodes[IN_PLACE] = _write(graphs.in_place(decoder), IN_PLACE_OPSET, folder / IN_PLACE, data)
+            nodes[IN_PLACE] = write(graphs.in_place(decoder), IN_PLACE_OPSET, folder / IN_PLACE, data)
         if request.filter is not None:
             chooser = gem_filter.UnpaddedFilter(decoder, request.filter)
-            nodes[FILTER] = _write(graphs.filtering(chooser), request.opset, folder / FILTER, data)
+            nodes[FILTER] = write(graphs.filtering(chooser), request.opset, folder / FILTER, data)
     inputs, outputs = specs(folder / ENTRY)
     facts = {
         "opset": request.opset,
@@ -148,8 +148,8 @@ def specs(entry: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     return tensor_specs(graph.input), tensor_specs(graph.output)
 
 
-def _write(graph: graphs.Graph, opset: int, path: Path, data: SharedData) -> int:
-    """One graph; returns its number of nodes."""
+def write(graph: graphs.Graph, opset: int, path: Path, data: SharedData) -> int:
+    """Write one graph, its weights into `data`; returns its number of nodes."""
     import onnx
     import onnx_ir as ir
 

@@ -141,7 +141,12 @@ def compare(
         for name, make in runners.items():
             runner = make()
             actual = [runner.prompt(prompt), *(runner.step(ids) for ids in chosen)]
-            cases.append(_case(name, prompt, expected, actual, tolerance))
+            cases.append(case_of(name, prompt, expected, actual, tolerance))
+    return summary(cases, precision, tolerance)
+
+
+def summary(cases: list[LanguageCase], precision: str, tolerance: tuple[float, float]) -> LanguageParity:
+    """The comparison from its cases."""
     weights = [case.batch * (case.steps + 1) for case in cases]
     agreed = sum(case.top1_agreement * weight for case, weight in zip(cases, weights, strict=True))
     return LanguageParity(
@@ -190,13 +195,14 @@ def reference(decoder: Decoder, prompt: Prompt, steps: int) -> Iterator[np.ndarr
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
 
 
-def _case(
+def case_of(
     graph: str,
     prompt: Prompt,
     expected: list[np.ndarray],
     actual: list[np.ndarray],
     tolerance: tuple[float, float],
 ) -> LanguageCase:
+    """How one graph came out: logits [B, V] after the prompt and after each step."""
     wanted = np.stack(expected).astype(np.float64)  # [steps + 1, B, V]
     found = np.stack(actual).astype(np.float64)
     gap = np.abs(found - wanted).max(axis=2)

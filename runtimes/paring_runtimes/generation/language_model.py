@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paring_runtimes.errors import ArtifactError
+from paring_runtimes.generation.image_facts import TASK as IMAGE_TASK
+from paring_runtimes.generation.image_facts import ImageFacts, image_facts
 from paring_runtimes.manifest import FILE_NAME, Manifest
 
 TASK = "text-generation"
+TASKS = (TASK, IMAGE_TASK)
 DTYPES = ("float32", "float16")
 
 
@@ -49,6 +53,7 @@ class LanguageModel:
         in_place: file of the graph that writes into the cache, or None.
         dtype: of the cache, "float32" or "float16".
         filter: what shortens long prompts, or None.
+        image: of a vision-language model.
     """
 
     layers: int
@@ -62,11 +67,22 @@ class LanguageModel:
     in_place: str | None
     dtype: str
     filter: FilterModel | None = None
+    image: ImageFacts | None = None
 
     @property
     def padding(self) -> int:
         """The id that fills short rows: any id that the embedding has."""
         return self.pad_token_id or 0
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Each layer's group: layers of one group hold equally many rows."""
+        return (0,) * self.layers if self.image is None else self.image.groups
+
+    def slot_names(self) -> list[str]:
+        """Return the in-place graph's inputs for slots: "slots", or "slots.0", "slots.1", ... by group."""
+        count = max(self.groups) + 1
+        return ["slots"] if count == 1 else [f"slots.{group}" for group in range(count)]
 
     def cache_names(self, prefix: str) -> list[str]:
         """Return "PREFIX.0.key", "PREFIX.0.value", "PREFIX.1.key", ..."""
@@ -83,10 +99,15 @@ def language_model(folder: Path, manifest: Manifest) -> LanguageModel:
     Raises:
         ArtifactError: a key is missing or wrong, or the in-place graph is not among the files.
     """
+    return language_model_of(folder, manifest.graph, manifest.files)
+
+
+def language_model_of(folder: Path, graph: Mapping[str, Any], files: Mapping[str, str]) -> LanguageModel:
+    """As `language_model`, of a manifest's `graph` and `files`."""
     where = f"{folder / FILE_NAME}: graph.generation"
-    told = manifest.graph.get("generation")
+    told = graph.get("generation")
     if not isinstance(told, dict):
-        raise ArtifactError(f"{where}: expected an object, as the task is {TASK}")
+        raise ArtifactError(f"{where}: expected an object, as the task is {graph.get('task')}")
     numbers: dict[str, Any] = {
         key: _whole(told.get(key), 1, f"{where}.{key}")
         for key in ("layers", "kv_heads", "head_dim", "vocab_size", "max_positions")
@@ -97,22 +118,25 @@ def language_model(folder: Path, manifest: Manifest) -> LanguageModel:
     if told.get("dtype") not in DTYPES:
         raise ArtifactError(f"{where}.dtype: expected {' or '.join(DTYPES)}, given {told.get('dtype')!r}")
     in_place = told.get("in_place")
-    if in_place is not None and in_place not in manifest.files:
+    if in_place is not None and in_place not in files:
         raise ArtifactError(f"{where}.in_place: expected null or one of the files, given {in_place!r}")
-    more = _configured_end_tokens(folder)
+    image = None
+    if graph.get("task") == IMAGE_TASK:
+        image = image_facts(told.get("image"), files, numbers["layers"], f"{where}.image")
     return LanguageModel(
         **numbers,
-        eos_token_ids=tuple(sorted(eos | more)),
+        eos_token_ids=tuple(sorted(eos | _configured_end_tokens(folder))),
         in_place=in_place,
         dtype=told["dtype"],
-        filter=_filter(told.get("filter"), manifest, f"{where}.filter"),
+        filter=_filter(told.get("filter"), files, f"{where}.filter"),
+        image=image,
     )
 
 
-def _filter(told: Any, manifest: Manifest, where: str) -> FilterModel | None:
+def _filter(told: Any, files: Mapping[str, str], where: str) -> FilterModel | None:
     if told is None:
         return None
-    if not isinstance(told, dict) or told.get("file") not in manifest.files:
+    if not isinstance(told, dict) or told.get("file") not in files:
         raise ArtifactError(
             f"{where}: expected null or an object whose file is one of the files, given {told!r}"
         )

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from paring_runtimes.engines import Engine, NativeSession, Options
-from paring_runtimes.errors import EngineError
+from paring_runtimes.errors import ArtifactError, EngineError
 from paring_runtimes.generation.concat_cache import check_concat
 from paring_runtimes.generation.deferred import DeferredSession
+from paring_runtimes.generation.image_cache import ImageGraphs, check_graphs
+from paring_runtimes.generation.image_facts import ImageFacts
 from paring_runtimes.generation.in_place_cache import check_in_place
 from paring_runtimes.generation.language_model import LanguageModel, language_model
 from paring_runtimes.generation.prompt_filter import check_filter
@@ -39,6 +41,8 @@ def open_language_model(
         EngineError: the entry cannot be opened.
     """
     model = language_model(folder, manifest)
+    if model.image is not None:
+        return _open_with_image(folder, manifest, engine, options, check, (model, model.image))
     entry = folder / manifest.entry
 
     def open_entry(settings: Options) -> NativeSession:
@@ -72,6 +76,31 @@ def _filter(
         return native
 
     return DeferredSession(open_filter, like, (), ())
+
+
+def _open_with_image(
+    folder: Path,
+    manifest: Manifest,
+    engine: Engine,
+    options: Options,
+    check: Callable[[NativeSession], None],
+    told: tuple[LanguageModel, ImageFacts],
+) -> GenerativeSession:
+    """Open every graph of a vision-language model; there is no form without the in-place graph."""
+    model, image = told
+    if model.in_place is None:
+        raise ArtifactError(f"{folder}: a vision-language model without an in-place graph")
+    path, quiet = folder / model.in_place, replace(options, profile_to=None)
+    in_place = engine.open_session(path, quiet)
+    check_in_place(path, in_place, model)
+    graphs = ImageGraphs(
+        engine.open_session(folder / image.encoder, quiet),
+        engine.open_session(folder / image.embed, quiet),
+        engine.open_session(folder / image.prefill, options),
+    )
+    check(graphs.prefill)
+    check_graphs(folder, graphs, model)
+    return GenerativeSession(graphs.prefill, folder, manifest, model, in_place, graphs=graphs)
 
 
 def _in_place(folder: Path, model: LanguageModel, engine: Engine, options: Options) -> NativeSession | None:

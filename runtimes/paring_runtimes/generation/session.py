@@ -17,6 +17,8 @@ from paring_runtimes.generation.chat import Message, conversation_text
 from paring_runtimes.generation.concat_cache import ConcatCache
 from paring_runtimes.generation.deferred import DeferredSession
 from paring_runtimes.generation.detokenizer import Detokenizer
+from paring_runtimes.generation.image_cache import ImageCache, ImageGraphs, check_prompt
+from paring_runtimes.generation.image_input import prepare
 from paring_runtimes.generation.in_place_cache import InPlaceCache
 from paring_runtimes.generation.language_model import LanguageModel
 from paring_runtimes.generation.options import OptionArguments, Options, options_of
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from paring_runtimes.generation.image_input import Images
+
     Prompts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | NDArray[Any]
 
 
@@ -46,6 +50,9 @@ class GenerativeSession(Session):
     - ArtifactError: the artifact's tokenizer or template is missing or wrong;
     - EngineError: the engine failed, the logits are not finite, or the session is closed.
 
+    A vision-language model also takes `image`, a file or an array, for each of whose prompts the image
+    token stands in the text once.
+
     Attributes:
         model: sizes and special tokens.
     """
@@ -58,29 +65,38 @@ class GenerativeSession(Session):
         model: LanguageModel,
         in_place: NativeSession | None,
         chooser: DeferredSession | None = None,
+        graphs: ImageGraphs | None = None,
     ) -> None:
         super().__init__(native, path, manifest.inputs, manifest.outputs, manifest)
         self._in_place = in_place
         self._chooser = chooser
+        self._graphs = graphs
         self.model = model
 
-    def generate(self, prompts: Prompts, **options: Unpack[OptionArguments]) -> list[Generation]:
+    def generate(
+        self, prompts: Prompts, image: Images | None = None, **options: Unpack[OptionArguments]
+    ) -> list[Generation]:
         """Answer prompts, all in one batch.
 
         Args:
             prompts: a text, a list of texts, token ids, or a list of those.
+            image: for a vision-language model: a path, or an array (uint8 [H, W, 3], or float32 [3, H, W]
+                prepared already), seen by every prompt; or a list of those, one a prompt.
             **options: fields of `Options`.
 
         Returns:
             One `Generation` a prompt, in their order.
         """
-        run = self._start(prompts, options_of(options))
+        run = self._start(prompts, options_of(options), image)
         for _ in run.rounds():
             pass
         return run.results()
 
     def stream(
-        self, prompt: str | Sequence[int] | NDArray[Any], **options: Unpack[OptionArguments]
+        self,
+        prompt: str | Sequence[int] | NDArray[Any],
+        image: Images | None = None,
+        **options: Unpack[OptionArguments],
     ) -> Generator[str, None, Generation]:
         """Answer one prompt; yield its text as soon as it is certain, never half a character.
 
@@ -89,21 +105,25 @@ class GenerativeSession(Session):
 
         Args:
             prompt: a text or token ids.
+            image: as of `generate`.
             **options: fields of `Options`.
         """
-        run = self._start(prompt, options_of(options))
+        run = self._start(prompt, options_of(options), image)
         if len(run.rows) != 1:
             raise InputError(f"stream: expected one prompt, given {len(run.rows)}; generate takes several")
         return run.pieces()
 
-    def chat(self, messages: Sequence[Message], **options: Unpack[OptionArguments]) -> Generation:
+    def chat(
+        self, messages: Sequence[Message], image: Images | None = None, **options: Unpack[OptionArguments]
+    ) -> Generation:
         """Answer a conversation, laid out by the artifact's chat template.
 
         Args:
             messages: `{"role": "user", "content": "..."}`, oldest first.
+            image: as of `generate`.
             **options: fields of `Options`.
         """
-        return self.generate(self.chat_ids(messages), **options)[0]
+        return self.generate(self.chat_ids(messages), image, **options)[0]
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """Return the prompt of a conversation as token ids, for `stream` and `generate`."""
@@ -122,16 +142,16 @@ class GenerativeSession(Session):
 
     def close(self) -> None:
         """Let go of the model. Calls already running in other threads finish; new ones raise."""
-        self._in_place = self._chooser = None
+        self._in_place = self._chooser = self._graphs = None
         super().close()
 
     def __enter__(self) -> GenerativeSession:
         """Return the session itself."""
         return self
 
-    def _start(self, prompts: Prompts, options: Options) -> BatchRun:
+    def _start(self, prompts: Prompts, options: Options, image: Images | None) -> BatchRun:
         """Check everything and open what is still closed; only then the clock begins."""
-        new_cache = self._cache_maker(options.cache)
+        new_cache = self._cache_maker(options.cache, image is not None)
         tokenizer, model = self.tokenizer, self.model
         begin_ns = perf_counter_ns()
         every = prompts_to_ids(prompts, tokenizer.encode, model)
@@ -140,14 +160,17 @@ class GenerativeSession(Session):
         begin_ns += perf_counter_ns() - opening_ns
         rows = []
         for index, ids in enumerate(every):
+            if model.image is not None:
+                check_prompt(ids, model.image, image is not None, model.max_positions)
             own = chooser if chooser is not None and len(ids) > chooser.k else None
             read = len(ids) if own is None else own.k
             # The last token that is generated is never read, and so needs no position.
-            limit = min(options.max_new_tokens, model.max_positions - read + 1)
+            more = 0 if image is None or model.image is None else model.image.tokens - 1
+            limit = min(options.max_new_tokens, model.max_positions - read - more + 1)
             draw = np.random.default_rng(None if options.seed is None else options.seed + index)
             detokenizer = Detokenizer(tokenizer.decode, ids)
             rows.append(Row(ids, limit, options, draw, model.eos_token_ids, detokenizer, own))
-        return BatchRun(rows, new_cache(len(rows)), begin_ns)
+        return BatchRun(rows, new_cache(len(rows), image), begin_ns)
 
     def _filter_for(self, prompts: list[list[int]], options: Options) -> PromptFilter | None:
         """Return the open filter where a prompt is longer than what it keeps."""
@@ -164,13 +187,24 @@ class GenerativeSession(Session):
         native.open()
         return chooser
 
-    def _cache_maker(self, form: str) -> Callable[[int], Cache]:
-        """Return what makes a cache of that form for a number of rows."""
+    def _cache_maker(self, form: str, seeing: bool) -> Callable[[int, Images | None], Cache]:
+        """Return what makes a cache of that form for a number of rows and their images."""
         native = self._native or self._refuse_closed()
-        if form == "in_place" and self._in_place is None:
+        in_place, model, graphs = self._in_place, self.model, self._graphs
+        if seeing and graphs is None:
+            raise InputError("image: this artifact is that of a language model, which sees no images")
+        if form == "in_place" and in_place is None:
             raise InputError("cache: this session has no in-place graph; use 'concat' or 'auto'")
-        if form != "concat" and self._in_place is not None:
-            return functools.partial(InPlaceCache, self._in_place, self.model)
-        if isinstance(native, DeferredSession):
+        if form == "concat" and graphs is not None:
+            raise InputError("cache: a vision-language model has the in-place graph only; use 'auto'")
+
+        def new_cache(batch: int, images: Images | None) -> Cache:
+            if in_place is None or form == "concat":
+                return ConcatCache(native, model, batch)
+            if images is None or graphs is None or model.image is None:
+                return InPlaceCache(in_place, model, batch)
+            return ImageCache(in_place, model, graphs, prepare(images, model.image, batch), batch)
+
+        if isinstance(native, DeferredSession) and form == "concat":
             native.open()
-        return functools.partial(ConcatCache, native, self.model)
+        return new_cache

@@ -29,6 +29,9 @@ def register(tree: typer.Typer) -> None:
 def generate(
     artifact: Annotated[Path, typer.Argument(help="artifact folder of a language model")],
     prompt: Annotated[str, typer.Argument(help="text to go on from; - reads standard input")],
+    image: Annotated[
+        Path | None, typer.Option(help="image file; its token, such as <image>, stands in the prompt")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="most tokens to generate")] = 128,
     temperature: Annotated[float, typer.Option(help="0 takes the most likely token")] = 0.0,
     top_k: Annotated[int, typer.Option(help="sample among the k most likely; 0 for all")] = 0,
@@ -65,6 +68,7 @@ def generate(
             raise InputError(f"{artifact}: not the artifact of a language model; `paring run` runs it")
         stream = session.stream(
             _chat_ids(session, text, system) if chat or system is not None else text,
+            image=image,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_k=top_k,

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from paring_exporters.language import (
 from paring_exporters.language.parity import LanguageParity, Prompt, Runner, compare, prompts
 from paring_exporters.language.runners import GrowingRunner, InPlaceRunner, open_in_place
 from paring_exporters.request import DEFAULT_OPSET
-from paring_runtimes import Manifest, Session
+from paring_runtimes import Manifest, Session, TensorSpec
 from paring_runtimes.errors import ParityError
 
 from ..recipe import Recipe, dump_recipe
@@ -97,8 +97,14 @@ def build(
             job.progress(f"reading {len(job.chunks.ids)} chunks with the {role}")
             losses = graph_losses(GrowingRunner(session, facts), job.chunks)
     job.source.keep(folder)
+    graph = {
+        "task": "text-generation",
+        "parameters": sum(parameter.numel() for parameter in decoder.parameters()),
+        "random_weights": job.source.random_weights,
+        "generation": facts,
+    }
     parity = found.as_dict() if cases is None else {**found.as_dict(), "filter": cases}
-    return BuiltLanguage(_manifest(job, decoder, exported, facts, parity, digest, role), losses)
+    return BuiltLanguage(manifest_of(job, exported, graph, parity, digest, role), losses)
 
 
 def _verify_filter(
@@ -150,15 +156,35 @@ def _verify(
     return found
 
 
-def _manifest(
+class Written(Protocol):
+    """What every export hands back."""
+
+    @property
+    def entry(self) -> Path:
+        """The artifact's entry."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Of the entry."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Of the entry."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The manifest's `export`."""
+
+
+def manifest_of(
     job: LanguageJob,
-    decoder: Decoder,
-    exported: ExportedLanguage,
-    facts: dict[str, Any],
+    exported: Written,
+    graph: dict[str, Any],
     parity: dict[str, Any],
     digest: str,
     role: str,
 ) -> Manifest:
+    """The manifest of one artifact, still without digests; `graph` is its entry of that name."""
     source = job.source
     steps = job.recipe.transforms if role == "transformed" else ()
     return Manifest(
@@ -175,12 +201,7 @@ def _manifest(
         },
         recipe=dump_recipe(job.recipe),
         transforms=[{"name": step.name, "config": asdict(step.config)} for step in steps],
-        graph={
-            "task": "text-generation",
-            "parameters": sum(parameter.numel() for parameter in decoder.parameters()),
-            "random_weights": source.random_weights,
-            "generation": facts,
-        },
+        graph=graph,
         export=exported.facts,
         parity=parity,
         tools=tool_versions(),

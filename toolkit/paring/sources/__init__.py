@@ -23,11 +23,13 @@ from paring_runtimes.suggest import near_miss
 from ._digest import digest
 from ._language import LoadedLanguageModel
 from ._loaded import LoadedModel, Request, fill_zeros
+from ._vision_language import LoadedVisionLanguageModel
 
 __all__ = [
     "RISKS",
     "LoadedLanguageModel",
     "LoadedModel",
+    "LoadedVisionLanguageModel",
     "Request",
     "Source",
     "digest",

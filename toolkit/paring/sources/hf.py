@@ -21,9 +21,10 @@ from ._hub import Checkpoint, checkpoint
 from ._language import LoadedLanguageModel, is_causal, refuse_image_options, tokenizer_files
 from ._loaded import LoadedModel, Request, missing_extra, require, seeded
 from ._trial import check_sizes
+from ._vision_language import DESCRIPTION, LoadedVisionLanguageModel, preparation, sees_and_speaks
 from ._weights import fit, read_weights
 
-HELP = "hf:ID-OR-PATH: a transformers model (image encoder or classifier, causal LM), safetensors weights"
+HELP = "hf:ID-OR-PATH: a transformers model (image classifier, causal LM, LLaVA), safetensors weights"
 PACKAGES = ("torch", "transformers", "optimum", "safetensors")
 INPUT = "pixel_values"
 
@@ -43,9 +44,11 @@ def why_not() -> str | None:
 
 
 def load(request: Request) -> LoadedModel | LoadedLanguageModel:
-    """Load the model in the class of its task: a causal language model, or a vision model."""
+    """Load the model in the class of its task: language, vision, or both."""
     require("a transformers model", *PACKAGES)
     found = checkpoint(request)
+    if sees_and_speaks(found.folder, request.spec):
+        return _load_vision_language(found, request)
     return _load_language(found, request) if is_causal(found.folder) else _load_vision(found, request)
 
 
@@ -66,6 +69,29 @@ def _load_language(found: Checkpoint, request: Request) -> LoadedLanguageModel:
         tokenizer_files=kept,
         random_weights=request.weights is None and not found.weights,
         source_files=(*files, *kept),
+    )
+
+
+def _load_vision_language(found: Checkpoint, request: Request) -> LoadedVisionLanguageModel:
+    from transformers import AutoModelForImageTextToText
+
+    refuse_image_options(request)
+    with quiet():
+        config = _config(found, request)
+        prepared = preparation(found.folder, int(config.vision_config.image_size), request.spec)
+        model, files = _model(found, config, AutoModelForImageTextToText, request)
+    kept, description = tokenizer_files(found.folder), found.folder / DESCRIPTION
+    return LoadedVisionLanguageModel(
+        model=model.eval(),
+        name=(Path(found.name).name or "model").partition("@")[0],
+        spec=request.spec,
+        config=model.config,
+        generation=model.generation_config,
+        tokenizer_files=kept,
+        random_weights=request.weights is None and not found.weights,
+        source_files=(*files, *kept, description),
+        preparation=prepared,
+        description=description,
     )
 
 

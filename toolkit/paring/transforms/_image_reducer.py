@@ -3,6 +3,8 @@
 A prompt is text, image tokens at columns [start, stop), text. Prompts of a batch have one length and the
 image at one place, so no padding on the left. Only image tokens go; everything else stays, and every
 survivor keeps its position.
+
+In a language model alone the config says where the image is; in a vision-language model the prompt does.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from . import _vision_language
 from ._decoder import Decoder, Reducer, Seen, find, why_not
 from ._decoder.families import locate
 from ._must_drop.cache import sequence_places
@@ -22,7 +25,8 @@ class ImageReducer(Reducer):
     """Chooses `keep` of the image tokens that come.
 
     Args:
-        start, stop: the columns of the image tokens as they come to this reducer.
+        start, stop: the columns of the image tokens as they come to this reducer. Where `Tokens.image`
+            says the start, only their number counts.
         keep: how many stay.
     """
 
@@ -47,11 +51,30 @@ class ImageReducer(Reducer):
             )
         return tokens - (self.stop - self.start) + self.keep
 
+    def span(self, seen: Seen) -> tuple[int, int]:
+        """(start, stop) of the image tokens that came."""
+        given = seen.tokens.image
+        start = self.start if given is None else given.start
+        return start, start + self.stop - self.start
+
     def forward(self, seen: Seen) -> torch.Tensor:
         """[B, count(S)] int64: the columns that stay, ascending."""
         length = seen.tokens.positions.shape[1]
-        self.count(length)
-        return sequence_places(self.choose(seen), (self.start, self.stop), length)
+        if seen.tokens.image is None:
+            self.count(length)
+        return sequence_places(self.choose(seen), self.span(seen), length)
+
+
+def image_of(model: nn.Module, image: tuple[int, ...]) -> tuple[int, ...]:
+    """(start, stop) of a prompt's image; in a vision-language model (0, tokens), its start being open."""
+    found = _vision_language.find(model)
+    return image if found is None or image != (0, 0) else (0, found.image_tokens)
+
+
+def rejoined(model: nn.Module, decoder: Decoder) -> nn.Module:
+    """What a method hands back: the vision-language model around the decoder, where there is one."""
+    found = _vision_language.find(model)
+    return decoder if found is None else found
 
 
 def image_reasons(
@@ -59,7 +82,12 @@ def image_reasons(
 ) -> list[str]:
     """Why `keep` image tokens cannot be what is left after each of the `layers`, counted from 0."""
     reasons = why_not(model)
-    if len(image) != 2 or not 0 <= image[0] < image[1]:
+    seeing = _vision_language.find(model)
+    if seeing is not None and tuple(image) != (0, seeing.image_tokens):
+        reasons.append(
+            "the prompt of a vision-language model says where its image is: leave the field image out"
+        )
+    elif len(image) != 2 or not 0 <= image[0] < image[1]:
         reasons.append(f"image {tuple(image)} must be (start, stop), with 0 <= start < stop")
     if reasons:
         return reasons

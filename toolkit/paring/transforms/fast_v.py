@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ._decoder import Decoder, Seen, attention_rows, open_decoder
+from ._decoder import Seen, attention_rows, open_decoder
 from ._decoder.reducing import last_rows
 from ._fast_v import LAYER, RATIO, kept_count, received, select
-from ._image_reducer import ImageReducer, image_reasons
+from ._image_reducer import ImageReducer, image_of, image_reasons, rejoined
 from .traits import Traits
 
 TRAITS = Traits(
@@ -36,7 +36,7 @@ class Config:
     image: tuple[int, ...] = field(
         default=(0, 0),
         metadata={
-            "help": "(start, stop) of the image tokens in every prompt",
+            "help": "(start, stop) of the image tokens in every prompt; leave it out where the model knows",
             "unit": "tokens",
             "minimum": 0,
         },
@@ -60,8 +60,8 @@ class Config:
 class DropUnattended(ImageReducer):
     """Keep the image tokens that receive the most attention."""
 
-    def __init__(self, config: Config) -> None:
-        start, stop = config.image
+    def __init__(self, config: Config, image: tuple[int, ...]) -> None:
+        start, stop = image
         super().__init__(start, stop, kept_count(stop - start, config.ratio))
         self.ratio, self.last_row = config.ratio, config.rows == "last"
 
@@ -70,18 +70,20 @@ class DropUnattended(ImageReducer):
         batch, length = seen.tokens.positions.shape
         every = torch.arange(length, device=seen.query.device).expand(batch, -1)
         attention = attention_rows(seen, last_rows(seen) if self.last_row else every)  # [B, R, S]
-        return select(received(attention[:, None], (self.start, self.stop), self.last_row), self.ratio)
+        return select(received(attention[:, None], self.span(seen), self.last_row), self.ratio)
 
 
 def check(model: nn.Module, config: Config) -> list[str]:
     """Reasons why image tokens of `model` cannot be dropped."""
-    start, stop = config.image if len(config.image) == 2 else (0, 0)  # then refused below
+    image = image_of(model, config.image)
+    start, stop = image if len(image) == 2 else (0, 0)  # then refused below
     keep = kept_count(stop - start, config.ratio)
-    return image_reasons(model, config.image, (config.layers - 1,), (keep,))
+    return image_reasons(model, image, (config.layers - 1,), (keep,))
 
 
-def apply(model: nn.Module, config: Config) -> Decoder:
+def apply(model: nn.Module, config: Config) -> nn.Module:
     """Drop image tokens after the chosen layer. The model given is consumed."""
     decoder = open_decoder(model)
-    decoder.opened()[config.layers - 1].reducers.append(DropUnattended(config))
-    return decoder
+    reducer = DropUnattended(config, image_of(model, config.image))
+    decoder.opened()[config.layers - 1].reducers.append(reducer)
+    return rejoined(model, decoder)

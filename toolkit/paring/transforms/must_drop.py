@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from . import _vision_language
 from ._decoder import Decoder, Growing, Reducer, Seen, Tokens, attention_rows, open_decoder
 from ._decoder.decoder import Decoded
 from ._decoder.memory import KeyValue
-from ._image_reducer import ImageReducer, image_reasons, reducing_layers
+from ._image_reducer import ImageReducer, image_of, image_reasons, reducing_layers, rejoined
 from ._must_drop.cache import cache_places, sequence_places, trim
 from ._must_drop.calibration import budgets
 from ._must_drop.dual_attention import budget_scores, dual_scores, keep_budget, passes, survivors
-from ._must_drop.keys import remap
+from ._must_drop.keys import key_count, remap
 from .traits import Traits
 
 TRAITS = Traits(
@@ -42,7 +43,7 @@ class Config:
     image: tuple[int, ...] = field(
         default=(0, 0),
         metadata={
-            "help": "(start, stop) of the image tokens in every prompt",
+            "help": "(start, stop) of the image tokens in every prompt; leave it out where the model knows",
             "unit": "tokens",
             "minimum": 0,
         },
@@ -76,6 +77,24 @@ class Config:
         default=(),
         metadata={"help": "image tokens that are never dropped, counted within the image", "minimum": 0},
     )
+    key_share: float = field(
+        default=0.0,
+        metadata={
+            "help": "share of the image tokens that are never dropped, by the class token's attention in the"
+            " last layer of a vision-language model's tower; the paper's is 0.08",
+            "unit": "1",
+            "minimum": 0.0,
+            "maximum": 1.0,
+        },
+    )
+    trim_cache: bool = field(
+        default=False,
+        metadata={"help": "of a vision-language model: after a prompt, keep only the final survivors' cache"},
+    )
+    whole: int = field(
+        default=2,
+        metadata={"help": "leading layers whose cache trim_cache leaves", "unit": "layers", "minimum": 0},
+    )
 
 
 class DropByText(ImageReducer):
@@ -85,18 +104,21 @@ class DropByText(ImageReducer):
         config: of the method.
         before: image tokens that come.
         keep: image tokens that stay.
+        start: the image's first column, where the prompt does not say it.
     """
 
-    def __init__(self, config: Config, before: int, keep: int) -> None:
-        super().__init__(config.image[0], config.image[0] + before, keep)
+    def __init__(self, config: Config, before: int, keep: int, start: int = 0) -> None:
+        super().__init__(start, start + before, keep)
         self.thresholds = (config.global_threshold, config.individual_threshold)
         self.keys = tuple(sorted(config.keys))
 
     def choose(self, seen: Seen) -> torch.Tensor:
         """[B, keep] places within the image, ascending."""
-        c, m = text_scores(seen, self.start, self.stop)
-        keys = key_places(seen, self.keys, self.start, self.stop)
-        return keep_budget(budget_scores(c, m, *self.thresholds, keys), self.keep, len(self.keys))
+        start, stop = self.span(seen)
+        c, m = text_scores(seen, start, stop)
+        keys = key_places(seen, self.keys, start, stop)
+        count = 0 if keys is None else keys.shape[1]
+        return keep_budget(budget_scores(c, m, *self.thresholds, keys), self.keep, count)
 
 
 class DropByThreshold(Reducer):
@@ -130,7 +152,13 @@ def text_scores(seen: Seen, start: int, stop: int) -> tuple[torch.Tensor, torch.
 
 
 def key_places(seen: Seen, keys: Sequence[int], start: int, stop: int) -> torch.Tensor | None:
-    """Where `keys` of the whole image are among the survivors: by their positions. [B, len(keys)]"""
+    """Where the keys of the whole image are among the survivors: by their positions. [B, K]
+
+    Each prompt's own keys (`Tokens.image`) go before `keys`, which all prompts share.
+    """
+    image = seen.tokens.image
+    if image is not None and image.keys is not None:
+        return remap(image.keys, seen.tokens.positions[:, start:stop] - start)
     if not keys:
         return None
     batch = seen.tokens.positions.shape[0]
@@ -191,10 +219,11 @@ def prompted(decoder: Decoder, ids: torch.Tensor) -> Decoded:
 
 def check(model: nn.Module, config: Config) -> list[str]:
     """Reasons why image tokens of `model` cannot be dropped."""
-    reasons = image_reasons(model, config.image, config.layers, config.budgets)
+    image = image_of(model, config.image)
+    reasons = image_reasons(model, image, config.layers, config.budgets) or _seeing_reasons(model, config)
     if reasons:
         return reasons
-    count = config.image[1] - config.image[0]
+    count = image[1] - image[0]
     if len(set(config.keys)) < len(config.keys) or any(key >= count for key in config.keys):
         reasons.append(f"keys {config.keys} must be different numbers below {count}")
     elif len(config.keys) > config.budgets[-1]:
@@ -202,11 +231,34 @@ def check(model: nn.Module, config: Config) -> list[str]:
     return reasons
 
 
-def apply(model: nn.Module, config: Config) -> Decoder:
+def _seeing_reasons(model: nn.Module, config: Config) -> list[str]:
+    """Why the stages that need the vision tower or the whole line cannot be had."""
+    if not (config.key_share or config.trim_cache):
+        return []
+    seeing = _vision_language.find(model)
+    if seeing is None:
+        return ["key_share and trim_cache need a vision-language model"]
+    if not config.key_share:
+        return []
+    reasons = seeing.tower.key_reasons()
+    count = key_count(seeing.tower.patches(), config.key_share)
+    if config.keys:
+        reasons.append("keys and key_share name the keys in two ways: leave one out")
+    if count > config.budgets[-1]:
+        reasons.append(f"{count} keys must stay, but only {config.budgets[-1]} tokens do")
+    return reasons
+
+
+def apply(model: nn.Module, config: Config) -> nn.Module:
     """Drop image tokens after each chosen layer. The model given is consumed."""
     decoder = open_decoder(model)
-    before = config.image[1] - config.image[0]
+    start, stop = image_of(model, config.image)
+    before = stop - start
     for index, keep in zip(config.layers, config.budgets, strict=True):
-        decoder.opened()[index].reducers.append(DropByText(config, before, keep))
+        decoder.opened()[index].reducers.append(DropByText(config, before, keep, start))
         before = keep
-    return decoder
+    seeing = _vision_language.find(model)
+    if seeing is not None:
+        seeing.tower.key_share = config.key_share
+        seeing.whole = config.whole if config.trim_cache else None
+    return rejoined(model, decoder)

@@ -88,7 +88,7 @@ class Decoder(nn.Module):
         self,
         input_ids: torch.Tensor,
         positions: torch.Tensor,
-        slots: torch.Tensor,
+        slots: torch.Tensor | Sequence[torch.Tensor],
         last: torch.Tensor,
         cache: Sequence[KeyValue],
     ) -> tuple[torch.Tensor, list[KeyValue]]:
@@ -97,7 +97,8 @@ class Decoder(nn.Module):
         Args:
             input_ids: [B, S] int64, padded on the right.
             positions: [B, S] int64, by which tokens are rotated.
-            slots: [B, S] int64, the rows they are written to: consecutive, ascending, in the capacity.
+            slots: [B, S] int64, the rows they are written to: consecutive, ascending, in the capacity;
+                or one a layer, where lengths differ.
             last: [B] int64, the index of each row's last real token.
             cache: each layer's buffer [B, G, capacity, D].
 

@@ -9,6 +9,18 @@ import torch
 from .._encoder.tokens import take
 
 
+class Image(NamedTuple):
+    """Where the prompt's image is.
+
+    Attributes:
+        start: the column of its first token.
+        keys: [B, K] int64, which of its tokens are never dropped, counted within the image; or None.
+    """
+
+    start: int
+    keys: torch.Tensor | None = None
+
+
 class Tokens(NamedTuple):
     """A chunk of new tokens between two layers.
 
@@ -19,6 +31,7 @@ class Tokens(NamedTuple):
         valid: [B, S] bool, False for padding.
         last: [B] int64, the index of each row's last real token; None means S - 1 (left padding).
         reduced: whether tokens of the chunk have been dropped on the way.
+        image: where the image is, when the prompt says it and not the method's config.
     """
 
     x: torch.Tensor
@@ -26,9 +39,10 @@ class Tokens(NamedTuple):
     valid: torch.Tensor
     last: torch.Tensor | None = None
     reduced: bool = False
+    image: Image | None = None
 
     def kept(self, index: torch.Tensor) -> Tokens:
         """The tokens at `index` [B, K], int64 and ascending. A row keeps its last token where it can."""
         last = None if self.last is None else ((index <= self.last[:, None]).sum(1) - 1).clamp(min=0)
         positions, valid = self.positions.gather(1, index), self.valid.gather(1, index)
-        return Tokens(take(self.x, index), positions, valid, last, True)
+        return Tokens(take(self.x, index), positions, valid, last, True, self.image)

@@ -52,7 +52,7 @@ def locate(model: nn.Module) -> Site | None:
             name="encoder",
             path=f"{path}.encoder".lstrip("."),
             blocks=layers,
-            split={"CLIPEncoder": _split_clip, "Dinov2Encoder": _split_dinov2}.get(kind, split_vit),
+            split={"CLIPEncoder": split_clip, "Dinov2Encoder": _split_dinov2}.get(kind, split_vit),
             wrap=TransformersEncoder,
             prefix=PREFIX[kind],
             class_token=True,
@@ -120,7 +120,8 @@ def _split_dinov2(layer: Any) -> BlockParts:
     )
 
 
-def _split_clip(layer: Any) -> BlockParts:
+def split_clip(layer: Any) -> BlockParts:
+    """A layer of CLIP's vision model, or of SigLIP's, which has the same names."""
     inner = layer.self_attn
     return BlockParts(
         norm1=layer.layer_norm1,

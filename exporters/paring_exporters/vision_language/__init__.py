@@ -1,0 +1,101 @@
+"""A vision-language model as ONNX: four graphs over one file of weights.
+
+- `encoder.onnx`: pixels to features of the language model's width, projector included; perhaps the key set.
+- `embed.onnx`: token ids to embeddings.
+- `prefill.onnx`: text, image and text, embedded, to logits and the cache, image tokens dropped on the way.
+- `in_place.onnx` (opset 24): what comes after, over cache buffers of a fixed capacity; also prompts without
+  an image. Layers whose caches have the same length are a group with slots and a capacity of its own.
+
+All refer to `model.onnx.data`, which holds every weight once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from paring.transforms._vision_language import VisionLanguage
+from paring_runtimes import TensorSpec
+from paring_runtimes.errors import ExportError, MissingExtraError
+
+from ..formats.onnx import why_not
+from ..language import DATA, IN_PLACE, IN_PLACE_OPSET, LanguageRequest, generation_facts, specs, write
+from ..onnx_graph.shared_data import SharedData
+from . import graphs
+
+ENCODER, EMBED, PREFILL = "encoder.onnx", "embed.onnx", "prefill.onnx"
+GRAPHS = (ENCODER, EMBED, PREFILL)  # beside the in-place graph
+
+
+@dataclass(frozen=True)
+class ExportedVisionLanguage:
+    """What was written. `inputs` and `outputs` are those of `entry`, the prompt's graph."""
+
+    entry: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def export(model: VisionLanguage, request: LanguageRequest, folder: Path) -> ExportedVisionLanguage:
+    """Write the graphs and their weights into `folder`.
+
+    Raises:
+        ExportError: the steps do not fit each other, or torch cannot export the model.
+        MissingExtraError: the `onnx` extra is not installed.
+    """
+    if why_not():
+        raise MissingExtraError("exporting to ONNX", "onnx")
+    if request.precision != "fp32":
+        raise ExportError(f"a vision-language model is exported in fp32 only, not in {request.precision}")
+    if not request.in_place:
+        raise ExportError("a vision-language model needs its in-place graph: leave export.in_place true")
+    try:
+        model.image_rows()
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    wanted = {
+        ENCODER: (graphs.encoder(model), request.opset),
+        EMBED: (graphs.embed(model), request.opset),
+        PREFILL: (graphs.prefill(model), request.opset),
+        IN_PLACE: (graphs.in_place(model), IN_PLACE_OPSET),
+    }
+    nodes = {}
+    with SharedData(folder / DATA) as data:
+        for name, (graph, opset) in wanted.items():
+            nodes[name] = write(graph, opset, folder / name, data)
+    inputs, outputs = specs(folder / PREFILL)
+    facts = {
+        "opset": request.opset,
+        "precision": request.precision,
+        "optimizer": f"onnxscript {version('onnxscript')}",
+        "dynamic": ["batch_size", "before_length", "after_length"],
+        "in_place_opset": IN_PLACE_OPSET,
+        "nodes": nodes,
+    }
+    return ExportedVisionLanguage(folder / PREFILL, inputs, outputs, facts)
+
+
+def vision_language_facts(model: VisionLanguage, preparation: dict[str, Any]) -> dict[str, Any]:
+    """The manifest's `graph.generation`: as of a language model, and what the image needs.
+
+    Args:
+        model: what is exported.
+        preparation: "shortest_edge", "mean" and "std" of the image.
+    """
+    return {
+        **generation_facts(model.decoder, "fp32", True),
+        "image": {
+            "encoder": ENCODER,
+            "embed": EMBED,
+            "prefill": PREFILL,
+            "token_id": model.image_token,
+            "tokens": model.image_tokens,
+            "keys": model.tower.keys(),
+            "size": list(model.tower.size),
+            **preparation,
+            "rows": model.image_rows(),
+        },
+    }

@@ -1,0 +1,103 @@
+"""What a manifest says of a vision-language model's image. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from paring_runtimes.errors import ArtifactError
+
+TASK = "image-text-to-text"
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """`manifest.graph["generation"]["image"]`.
+
+    Attributes:
+        encoder: file of the graph from pixels to features, projector included.
+        embed: file of the graph from token ids to embeddings.
+        prefill: file of the graph that reads a prompt with an image.
+        token_id: the id in a prompt that the image stands in for.
+        tokens: how many tokens an image is.
+        keys: how many of them are never dropped, by the encoder's word; 0 for no such output.
+        size: (height, width) of the encoder's input.
+        shortest_edge: an image's shorter side is resized to this, and its centre cut out; None resizes it
+            to `size` as it is.
+        mean, std: of each channel, on the scale 0 to 1.
+        rows: how many rows of each layer's cache an image has after a prompt. Layers of differing rows have
+            slots of their own.
+    """
+
+    encoder: str
+    embed: str
+    prefill: str
+    token_id: int
+    tokens: int
+    keys: int
+    size: tuple[int, int]
+    shortest_edge: int | None
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    rows: tuple[int, ...]
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Each layer's group of equally long caches: 0, 1, ... in order of the layers."""
+        order = list(dict.fromkeys(self.rows))
+        return tuple(order.index(own) for own in self.rows)
+
+
+def image_facts(told: Any, files: Mapping[str, str], layers: int, where: str) -> ImageFacts:
+    """Check what a manifest tells of the image.
+
+    Args:
+        told: the entry.
+        files: the artifact's files.
+        layers: of the language model.
+        where: the entry's place, for messages.
+
+    Raises:
+        ArtifactError: a key is missing or wrong.
+    """
+    if not isinstance(told, dict):
+        raise ArtifactError(f"{where}: expected an object, as the task is {TASK}")
+    for key in ("encoder", "embed", "prefill"):
+        if told.get(key) not in files:
+            raise ArtifactError(f"{where}.{key}: expected one of the files, given {told.get(key)!r}")
+    for key, least in (("token_id", 0), ("tokens", 1), ("keys", 0)):
+        if not _whole(told.get(key), least):
+            raise ArtifactError(
+                f"{where}.{key}: expected a whole number of at least {least}, given {told.get(key)!r}"
+            )
+    edge = told.get("shortest_edge")
+    if edge is not None and not _whole(edge, 1):
+        raise ArtifactError(f"{where}.shortest_edge: expected null or a number of pixels, given {edge!r}")
+    return ImageFacts(
+        encoder=told["encoder"],
+        embed=told["embed"],
+        prefill=told["prefill"],
+        token_id=told["token_id"],
+        tokens=told["tokens"],
+        keys=told["keys"],
+        size=_numbers(told, "size", int, 2, where),
+        shortest_edge=edge,
+        mean=_numbers(told, "mean", float, 3, where),
+        std=_numbers(told, "std", float, 3, where),
+        rows=_numbers(told, "rows", int, layers, where),
+    )
+
+
+def _whole(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _numbers(told: dict[str, Any], key: str, kind: type, count: int, where: str) -> Any:
+    values = told.get(key)
+    good = isinstance(values, list) and len(values) == count
+    checked: list[Any] = values if isinstance(values, list) else []
+    least = min((value for value in checked if type(value) in (int, kind)), default=0)
+    if not good or any(type(value) not in (int, kind) for value in checked) or (key != "mean" and least <= 0):
+        raise ArtifactError(f"{where}.{key}: expected {count} numbers above 0, given {values!r}")
+    return tuple(kind(value) for value in checked)

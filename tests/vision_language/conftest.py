@@ -1,0 +1,8 @@
+"""Puts `llava_files.py` beside the tests within reach."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,89 @@
+"""A LLaVA in parts computes what transformers computes."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from llava_files import llava, pixels
+from torch import nn
+
+from paring.transforms._decoder import Growing, Tokens
+from paring.transforms._vision_language import VisionLanguage, open_vision_language, why_not
+
+MODELS: dict[str, dict[str, Any]] = {
+    "CLIP, Llama": {},
+    "CLIP, Qwen2, class token kept": {"text": "qwen2", "vision_feature_select_strategy": "full"},
+    "CLIP, Mistral, last layer": {"text": "mistral", "vision_feature_layer": -1},
+    "CLIP, first layer": {"vision_feature_layer": 1},
+    "SigLIP, Llama": {"tower": "siglip_vision_model"},
+    "SigLIP, last layer": {"tower": "siglip_vision_model", "vision_feature_layer": -1},
+}
+BEFORE, AFTER = torch.tensor([[1, 9, 12], [1, 20, 7]]), torch.tensor([[8, 30, 11, 6], [22, 10, 5, 13]])
+
+
+def theirs(model: Any, before: torch.Tensor, after: torch.Tensor, images: torch.Tensor, tokens: int) -> Any:
+    """transformers' output over the whole prompt."""
+    holes = torch.full((len(before), tokens), model.config.image_token_id)
+    with torch.inference_mode():
+        return model(input_ids=torch.cat([before, holes, after], 1), pixel_values=images)
+
+
+def ours(model: VisionLanguage, before: torch.Tensor, after: torch.Tensor, images: torch.Tensor) -> Any:
+    with torch.inference_mode():
+        features, keys = model.encode(images)
+        return model.prefill(model.embed(before), features, model.embed(after), keys)
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
+    """Within 1e-5 of the largest value: features may be in the tens."""
+    torch.testing.assert_close(found, wanted, atol=1e-5 * max(1.0, float(wanted.abs().max())), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_parts_compute_what_transformers_computes(name: str) -> None:
+    model = llava(**MODELS[name])
+    opened = open_vision_language(copy.deepcopy(model))
+    images = pixels()
+    with torch.inference_mode():
+        wanted = torch.stack(list(model.get_image_features(pixel_values=images)))
+        found = opened.encode(images).features
+    assert found.shape[1] == opened.image_tokens == (37 if "class token" in name else 36)
+    close(found, wanted)
+    expected = theirs(model, BEFORE, AFTER, images, opened.image_tokens)
+    read = ours(opened, BEFORE, AFTER, images)
+    close(read.logits, expected.logits[:, -1])
+    for layer, own in enumerate(read.memory):
+        close(own.key, expected.past_key_values[layer][0])
+    place = torch.full((2, 1), 7 + opened.image_tokens)
+    ids, seen = torch.tensor([[9], [14]]), torch.ones(2, 8 + opened.image_tokens, dtype=torch.bool)
+    with torch.inference_mode():
+        tokens = Tokens(opened.decoder.embedding(ids, place), place, seen[:, :1])
+        after = opened.decoder.run(tokens, Growing(read.memory, seen), reduce=False)
+        stepped = opened.decoder.logits(after.tokens.x)
+        again = model(input_ids=ids, past_key_values=expected.past_key_values, cache_position=place[0])
+    close(stepped, again.logits)
+
+
+def test_images_make_a_difference() -> None:
+    opened = open_vision_language(llava())
+    read = [ours(opened, BEFORE[:1], AFTER[:1], pixels(1, seed)).logits for seed in (0, 1)]
+    assert not torch.allclose(read[0], read[1], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"vision_feature_layer": [-2, -1]}, "one layer's features"),
+        ({"tower": "siglip_vision_model", "vision_feature_select_strategy": "default"}, "its tower lacks"),
+        ({"tower": "dinov2"}, "its vision tower is Dinov2Model; known: CLIPVisionModel"),
+    ],
+)
+def test_what_is_not_known_is_named(options: dict[str, Any], message: str) -> None:
+    assert message in "; ".join(why_not(llava(**options)))
+
+
+def test_another_model_is_named() -> None:
+    assert "Linear is no vision-language model" in why_not(nn.Linear(2, 2))[0]

@@ -1,0 +1,97 @@
+"""transformers' LlavaForConditionalGeneration: its parts, and why it cannot be opened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import _decoder
+from .._encoder import Block, Trunk
+from .._encoder.families.transformers_vit import split_clip as split
+from .model import VisionLanguage
+from .tower import Tower
+
+NAME = "LlavaForConditionalGeneration"
+TOWERS = {"CLIPVisionModel": 1, "SiglipVisionModel": 0}  # tokens before the patches
+
+
+class Embedding(nn.Module):
+    """CLIP's embeddings with the norm behind them."""
+
+    def __init__(self, embeddings: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.embeddings, self.norm = embeddings, norm
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[B, 3, H, W] -> [B, N, C]."""
+        return self.norm(self.embeddings(pixels))
+
+
+class Projector(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, first: nn.Linear, activation: nn.Module, second: nn.Linear) -> None:
+        super().__init__()
+        self.first, self.activation, self.second = first, activation, second
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """[B, n, C] -> [B, n, C of the language model]."""
+        return self.second(self.activation(self.first(features)))
+
+
+def reasons_of(model: Any) -> list[str]:
+    """Why `model` cannot be opened; empty when it can."""
+    if type(model).__name__ != NAME:
+        return [f"{type(model).__name__} is no vision-language model that is known; known: {NAME}"]
+    config, kind = model.config, type(model.model.vision_tower).__name__
+    reasons = []
+    if kind not in TOWERS:
+        reasons.append(f"its vision tower is {kind}; known: {', '.join(TOWERS)}")
+    if not isinstance(config.vision_feature_layer, int):
+        reasons.append(
+            f"vision_feature_layer is {config.vision_feature_layer}: one layer's features are needed"
+        )
+    if config.vision_feature_select_strategy == "default" and TOWERS.get(kind) == 0:
+        reasons.append("vision_feature_select_strategy 'default' needs a class token, which its tower lacks")
+    return reasons + _decoder.why_not(language_model(model))
+
+
+def open_llava(model: Any) -> VisionLanguage:
+    """The parts of a model that `reasons_of` has nothing against."""
+    inner = model.model
+    projector = inner.multi_modal_projector
+    return VisionLanguage(
+        tower_of(model),
+        Projector(projector.linear_1, projector.act, projector.linear_2),
+        _decoder.open_decoder(language_model(model)),
+        int(model.config.image_token_id),
+    )
+
+
+def language_model(model: Any) -> nn.Module:
+    """The language model with its head in transformers' own class for it, over the same weights."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        causal = AutoModelForCausalLM.from_config(model.config.text_config)
+    causal.model, causal.lm_head = model.model.language_model, model.lm_head
+    return causal
+
+
+def tower_of(model: Any) -> Tower:
+    """The vision tower up to the selected layer: hidden_states[i] is what i layers give."""
+    vision, config = model.model.vision_tower.vision_model, model.config
+    prefix = TOWERS[type(model.model.vision_tower).__name__]
+    layers = list(vision.encoder.layers)
+    used = config.vision_feature_layer
+    used = used if used >= 0 else len(layers) + 1 + used
+    side, patch = vision.config.image_size, vision.config.patch_size
+    return Tower(
+        Embedding(vision.embeddings, vision.pre_layrnorm) if prefix else vision.embeddings,
+        Trunk([split(layer) for layer in layers[:used]], prefix, prefix > 0, (side // patch, side // patch)),
+        [Block(split(layer)) for layer in layers[used:]] if prefix else [],
+        config.vision_feature_select_strategy == "full",
+        (side, side),
+    )

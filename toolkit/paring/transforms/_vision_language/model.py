@@ -1,0 +1,137 @@
+"""LLaVA in parts (https://arxiv.org/abs/2304.08485): features of an image stand where its token stood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from .._decoder import Decoder, Growing, Tokens
+from .._decoder.memory import KeyValue
+from .._decoder.tokens import Image
+from .._must_drop.cache import cache_places, trim
+from .tower import Tower
+
+
+class Encoded(NamedTuple):
+    """An image as the language model gets it: features [B, n, C], and the key set [B, K] or None."""
+
+    features: torch.Tensor
+    keys: torch.Tensor | None
+
+
+class Prefilled(NamedTuple):
+    """A prompt that has been read.
+
+    Attributes:
+        logits: [B, V] after the last token.
+        memory: each layer's keys and values [B, G, L_i, D]; lengths differ where tokens were dropped.
+        kept: what each reducer kept.
+    """
+
+    logits: torch.Tensor
+    memory: list[KeyValue]
+    kept: list[torch.Tensor]
+
+
+@runtime_checkable
+class ImageCount(Protocol):
+    """A reducer of image tokens: `stop - start` come, `keep` stay."""
+
+    start: int
+    stop: int
+    keep: int
+
+
+class VisionLanguage(nn.Module):
+    """A tower, a projector and a decoder.
+
+    Attributes:
+        image_token: the id in whose place an image's features stand.
+        whole: with a number, the cache is trimmed to the final survivors after a prompt, except in so many
+            leading layers (MustDrop, https://arxiv.org/abs/2411.10803).
+    """
+
+    def __init__(self, tower: Tower, projector: nn.Module, decoder: Decoder, image_token: int) -> None:
+        super().__init__()
+        self.tower, self.projector, self.decoder = tower, projector, decoder
+        self.image_token = image_token
+        self.whole: int | None = None
+
+    @property
+    def image_tokens(self) -> int:
+        """How many tokens an image is in the prompt."""
+        return self.tower.tokens()
+
+    def encode(self, pixels: torch.Tensor) -> Encoded:
+        """Pixels [B, 3, H, W], normalised."""
+        found, keys = self.tower(pixels)
+        return Encoded(self.projector(found), keys)
+
+    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """[B, S] int64 -> [B, S, C]."""
+        return self.decoder.embedding(input_ids, torch.zeros_like(input_ids))
+
+    def prefill(
+        self,
+        before: torch.Tensor,
+        image: torch.Tensor,
+        after: torch.Tensor,
+        keys: torch.Tensor | None = None,
+    ) -> Prefilled:
+        """Read a prompt: text, an image, text.
+
+        Args:
+            before, after: [B, P, C] and [B, T, C], embedded; T is at least 1.
+            image: [B, n, C] features.
+            keys: [B, K] int64, image tokens that are never dropped.
+        """
+        x = torch.cat([before, image, after], 1)
+        positions = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
+        valid = torch.ones_like(positions, dtype=torch.bool)
+        tokens = Tokens(x, positions, valid, image=Image(before.shape[1], keys))
+        found = self.decoder.run(tokens, Growing((), valid), reduce=True)
+        logits = self.decoder.logits(found.tokens.x[:, -1:])[:, 0]
+        return Prefilled(logits, self._trimmed(found.memory, found.kept), found.kept)
+
+    def _trimmed(self, memory: list[KeyValue], kept: Sequence[torch.Tensor]) -> list[KeyValue]:
+        if self.whole is None:
+            return memory
+        places = cache_places(kept, self.reducing_layers(), len(memory), self.whole)
+        return [
+            KeyValue(trim(own.key, chosen), trim(own.value, chosen))
+            for own, chosen in zip(memory, places, strict=True)
+        ]
+
+    def reducing_layers(self) -> list[int]:
+        """Decoder layers after which image tokens are dropped, counted from 0."""
+        return [index for index, layer in enumerate(self.decoder.opened()) if len(layer.reducers)]
+
+    def image_rows(self) -> list[int]:
+        """How many rows of each layer's cache an image has after a prompt.
+
+        Raises:
+            ValueError: a step that drops image tokens counts on others than come.
+        """
+        rows, left = [], self.image_tokens
+        for index, layer in enumerate(self.decoder.opened()):
+            rows.append(left)
+            for reducer in layer.reducers:
+                if not isinstance(reducer, ImageCount) or reducer.stop - reducer.start != left:
+                    raise ValueError(
+                        f"the step after layer {index} of the decoder does not drop from {left} image tokens:"
+                        " steps in the vision tower come before those in the language model"
+                    )
+                left = reducer.keep
+        if self.whole is None:
+            return rows
+        last = self.reducing_layers()[-1]
+        return [left if self.whole <= layer <= last else own for layer, own in enumerate(rows)]
+
+    def groups(self) -> list[int]:
+        """Layers whose caches have the same rows have the same number: 0, 1, ... in order."""
+        rows = self.image_rows()
+        order = list(dict.fromkeys(rows))
+        return [order.index(own) for own in rows]

@@ -1,0 +1,82 @@
+"""A vision tower up to the layer whose features the language model gets."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .._encoder import Block, Tokens, Trunk
+from .._must_drop.keys import key_count, key_set
+
+
+class Tower(nn.Module):
+    """Pixels to features, and perhaps the key set.
+
+    Args:
+        embedding: pixels [B, 3, H, W] -> [B, N, C].
+        trunk: the blocks up to the selected layer.
+        later: the blocks behind it, of which only the class token's attention is ever asked.
+        class_token: whether the class token is among the features.
+        size: rows and columns of the image, in pixels.
+
+    Attributes:
+        key_share: share of the patches that are keys (MustDrop, https://arxiv.org/abs/2411.10803).
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        trunk: Trunk,
+        later: list[Block],
+        class_token: bool,
+        size: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        self.embedding, self.trunk = embedding, trunk
+        self.later = nn.ModuleList(later)
+        self.skipped = 0 if class_token else trunk.prefix
+        self.size = size
+        self.key_share = 0.0
+
+    def patches(self) -> int:
+        """Patches that leave the trunk."""
+        grid = self.trunk.grid or (0,)
+        entering = self.trunk.prefix + int(torch.tensor(grid).prod())
+        return [entering, *self.trunk.tokens_per_layer(entering)][-1] - self.trunk.prefix
+
+    def tokens(self) -> int:
+        """Tokens that an image is."""
+        return self.patches() + self.trunk.prefix - self.skipped
+
+    def keys(self) -> int:
+        """How many of them are keys."""
+        return key_count(self.patches(), self.key_share) if self.key_share else 0
+
+    def key_reasons(self) -> list[str]:
+        """Why there can be no key set."""
+        if not self.trunk.class_token:
+            return ["its vision tower has no class token, whose attention names the keys"]
+        if not len(self.later):
+            return ["its features come from the tower's last layer, so that no later one names the keys"]
+        return []
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Features [B, n, C], and keys [B, K] int64 as places among them, or None."""
+        x = self.trunk(self.embedding(pixels))
+        return x[:, self.skipped :], self._keys(x) if self.key_share else None
+
+    def _keys(self, x: torch.Tensor) -> torch.Tensor:
+        *between, last = (block for block in self.later if isinstance(block, Block))
+        for block in between:
+            x = block(Tokens(x))[0].x
+        scores = class_attention(last, x)[:, self.trunk.prefix :]
+        return key_set(scores, self.key_share) + self.trunk.prefix - self.skipped
+
+
+def class_attention(block: Block, x: torch.Tensor) -> torch.Tensor:
+    """Head-mean attention of token 0 in a block, of which nothing else is computed: [B, N, C] -> [B, N]."""
+    attention, normed = block.attention, block.norm1(x)
+    batch, count, _ = x.shape
+    query = attention.query(normed[:, :1]).reshape(batch, 1, attention.heads, -1).transpose(1, 2)
+    key = attention.key(normed).reshape(batch, count, attention.heads, -1)
+    return (query @ key.permute(0, 2, 3, 1)).softmax(-1)[:, :, 0].mean(1)

@@ -1,0 +1,108 @@
+"""The line of `paring convert` for vision-language models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from paring_exporters.language import IN_PLACE, LanguageRequest
+from paring_exporters.language.parity import LanguageParity, prompts
+from paring_exporters.request import DEFAULT_OPSET
+from paring_exporters.vision_language import GRAPHS, export, vision_language_facts
+from paring_exporters.vision_language.parity import compare, open_graphs, with_images
+from paring_runtimes import Manifest
+from paring_runtimes.artifact import new_artifact
+from paring_runtimes.errors import ExportError, ParityError, RecipeError
+from paring_runtimes.generation.image_facts import TASK
+from paring_runtimes.generation.language_model import language_model_of
+
+from .converted import Converted, finish
+from .language.building import LanguageJob, manifest_of
+from .recipe import Recipe
+from .sources import LoadedVisionLanguageModel, digest
+from .transforming import transform
+from .transforms._vision_language import VisionLanguage, find, open_vision_language, why_not
+
+__all__ = ["convert_vision_language"]
+
+
+def convert_vision_language(
+    recipe: Recipe,
+    source: LoadedVisionLanguageModel,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Converted:
+    """Convert a vision-language model into an artifact at `output`.
+
+    The untransformed model goes to `output`-baseline where the recipe has transforms.
+
+    Raises:
+        ParingError: see `paring_runtimes.errors` for the kinds; nothing is left behind.
+    """
+    reasons = why_not(source.model)
+    if reasons:
+        raise ExportError(f"{source.spec}: " + "; ".join(reasons))
+    if recipe.data is not None or recipe.gates:
+        raise RecipeError(
+            f"{source.spec}: there is no gate for vision-language models; leave data and gates out"
+        )
+    job = LanguageJob(recipe, source, None, progress)
+    marks = digest(source.model)
+    model = open_vision_language(source.model)
+    kept = recipe.export.baseline and bool(recipe.transforms)
+    baseline = output.with_name(f"{output.name}-baseline") if kept else None
+    with ExitStack() as stack:
+        folder = stack.enter_context(new_artifact(output, overwrite))
+        if baseline is not None:
+            beside = stack.enter_context(new_artifact(baseline, overwrite))
+            finish(beside, _build(job, model, beside, marks, "baseline"), None)
+        changed = find(transform(model, recipe)) if recipe.transforms else model
+        if changed is None:
+            raise RecipeError("a step takes the language model out of the vision-language model")
+        role = "transformed" if recipe.transforms else "model"
+        manifest = finish(folder, _build(job, changed, folder, marks, role), None)
+    return Converted(output, baseline, manifest, job.notes())
+
+
+def _build(job: LanguageJob, model: VisionLanguage, folder: Path, marks: str, role: str) -> Manifest:
+    """Write one artifact's files; the manifest is still without digests."""
+    wanted, source = job.recipe.export, job.source
+    assert isinstance(source, LoadedVisionLanguageModel)
+    job.progress(f"exporting the {role}")
+    request = LanguageRequest(wanted.opset or DEFAULT_OPSET, wanted.precision, wanted.in_place)
+    exported = export(model, request, folder)
+    facts = {**vision_language_facts(model, source.preparation), **source.token_ids()}
+    source.keep(folder)
+    graph = {
+        "task": TASK,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "random_weights": source.random_weights,
+        "tokens_per_layer": model.image_rows(),
+        "generation": facts,
+    }
+    found = _verify(job, model, folder, graph, role)
+    return manifest_of(job, exported, graph, found.as_dict(), marks, role)
+
+
+def _verify(
+    job: LanguageJob, model: VisionLanguage, folder: Path, graph: dict[str, object], role: str
+) -> LanguageParity:
+    wanted = job.recipe.verify
+    told = language_model_of(folder, graph, dict.fromkeys((*GRAPHS, IN_PLACE), ""))
+    texts = prompts(model.decoder.vocabulary, wanted.batch_sizes, wanted.prompt_lengths, wanted.seeds)
+    found = compare(
+        model,
+        open_graphs(folder, told),
+        with_images(model, texts),
+        wanted.steps,
+        wanted.atol,
+        wanted.rtol,
+        lambda name: job.progress(f"verifying the {role}: {name}"),
+    )
+    failure = found.failure()
+    if failure is not None:
+        raise ParityError(f"the exported {role} differs from PyTorch: {failure}")
+    return found
