@@ -28,7 +28,8 @@ def load(
 ) -> Session:
     """Open an artifact's folder, or a bare model file (".onnx"; it has no manifest).
 
-    A language model's artifact (task "text-generation") opens as a `GenerativeSession`.
+    A language model (task "text-generation"), or one that also sees ("image-text-to-text"),
+    opens as a `GenerativeSession`.
 
     Args:
         path: the folder or the file.

@@ -4,6 +4,9 @@ After each chosen layer, an image token stays by how much the text **after** the
 and at most; `_must_drop` has the rule. How many stay is a constant a stage, so that the model exports;
 `calibrate` finds the constants that the paper's thresholds keep on sample prompts. The stage in the
 vision encoder is `window_merge`. Survivors keep their positions, unlike in the released code.
+
+In a vision-language model `key_share` is the second stage (what the tower's class token looks at stays), and
+`trim_cache` the last one (after a prompt, earlier layers' caches shrink to the final survivors).
 """
 
 from __future__ import annotations
