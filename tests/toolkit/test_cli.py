@@ -140,7 +140,9 @@ def test_list_json(paring_command: Command) -> None:
     told = strict(ran.out)
     assert set(told) == {"transforms", "exporters", "engines", "devices", "sources"}
     assert {"token_merge", "token_prune"} <= {row["name"] for row in told["transforms"]}
-    assert all({"name", "about", "why_not"} == set(row) for rows in told.values() for row in rows)
+    for kind, rows in told.items():
+        keys = {"name", "about", "why_not"} | ({"traits"} if kind == "transforms" else set())
+        assert all(set(row) == keys for row in rows)
     only = strict(paring_command("list", "engines", "--json").out)
     assert only == {"engines": told["engines"]}
 
@@ -190,7 +192,7 @@ def test_demo_json(paring_command: Command, tmp_path: Path, monkeypatch: pytest.
 
 def test_every_command_has_help(paring_command: Command) -> None:
     for name in COMMANDS:
-        ran = paring_command(name, "--help")
+        ran = paring_command(name.replace("_", "-"), "--help")
         assert ran.code == 0
         assert "Usage: paring" in ran.out
 
