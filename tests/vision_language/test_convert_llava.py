@@ -21,6 +21,7 @@ from paring_runtimes import GenerativeSession
 from paring_runtimes.artifact import read_manifest, verify_files
 from paring_runtimes.errors import ArtifactError, InputError, RecipeError, SourceError
 
+pytestmark = pytest.mark.slow  # whole conversions, several minutes in all
 VERIFY = {"batch_sizes": [1, 2], "prompt_lengths": [5], "seeds": [0], "steps": 3}
 PROMPTS = ["<image> what is it:", "ab <image> cd, ef.", "user: <image> is a cat. what.", "abc<image>d"]
 SHAPES = [(SIDE, SIDE), (50, 70), (90, 41), (20, 31)]
