@@ -20,6 +20,12 @@ from ._decoder import Decoder, Reducer, Seen, find, why_not
 from ._decoder.families import locate
 from ._must_drop.cache import sequence_places
 
+IMAGE = {  # metadata of a Config's `image`
+    "help": "(start, stop) of the image tokens in every prompt; leave it out where the model knows",
+    "unit": "tokens",
+    "minimum": 0,
+}
+
 
 class ImageReducer(Reducer):
     """Chooses `keep` of the image tokens that come.

@@ -15,7 +15,7 @@ from torch import nn
 from ._decoder import Seen, attention_rows, open_decoder
 from ._decoder.reducing import last_rows
 from ._fast_v import LAYER, RATIO, kept_count, received, select
-from ._image_reducer import ImageReducer, image_of, image_reasons, rejoined
+from ._image_reducer import IMAGE, ImageReducer, image_of, image_reasons, rejoined
 from .traits import Traits
 
 TRAITS = Traits(
@@ -33,14 +33,7 @@ TRAITS = Traits(
 class Config:
     """Where the image is, which share of it goes, and when."""
 
-    image: tuple[int, ...] = field(
-        default=(0, 0),
-        metadata={
-            "help": "(start, stop) of the image tokens in every prompt; leave it out where the model knows",
-            "unit": "tokens",
-            "minimum": 0,
-        },
-    )
+    image: tuple[int, ...] = field(default=(0, 0), metadata=IMAGE)
     layers: int = field(
         default=LAYER, metadata={"help": "how many layers see every token", "unit": "layers", "minimum": 1}
     )

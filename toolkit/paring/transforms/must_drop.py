@@ -21,7 +21,7 @@ from . import _vision_language
 from ._decoder import Decoder, Growing, Reducer, Seen, Tokens, attention_rows, open_decoder
 from ._decoder.decoder import Decoded
 from ._decoder.memory import KeyValue
-from ._image_reducer import ImageReducer, image_of, image_reasons, reducing_layers, rejoined
+from ._image_reducer import IMAGE, ImageReducer, image_of, image_reasons, reducing_layers, rejoined
 from ._must_drop.cache import cache_places, sequence_places, trim
 from ._must_drop.calibration import budgets
 from ._must_drop.dual_attention import budget_scores, dual_scores, keep_budget, passes, survivors
@@ -43,14 +43,7 @@ TRAITS = Traits(
 class Config:
     """Where the image is, how many of its tokens are left after each stage, and how they are scored."""
 
-    image: tuple[int, ...] = field(
-        default=(0, 0),
-        metadata={
-            "help": "(start, stop) of the image tokens in every prompt; leave it out where the model knows",
-            "unit": "tokens",
-            "minimum": 0,
-        },
-    )
+    image: tuple[int, ...] = field(default=(0, 0), metadata=IMAGE)
     layers: tuple[int, ...] = field(
         default=(2, 6, 10, 14),
         metadata={"help": "layers after which tokens are dropped, counted from 0", "minimum": 0},
