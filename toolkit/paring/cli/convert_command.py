@@ -9,6 +9,7 @@ import typer
 
 from ..api import extras
 from .output import Json, console, print_json, stages
+from .quality_table import show_robustness
 from .recipe_options import Allow, Model, RecipeFile, Set, Weights, read
 
 
@@ -36,6 +37,13 @@ def convert(
     max_increase: Annotated[
         float | None, typer.Option(help="gate: the relative increase of perplexity that is allowed")
     ] = None,
+    corruption: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="measure accuracy under this corruption too (gaussian_noise, gaussian_blur, defocus_blur,"
+            " contrast, jpeg_compression, or all); repeatable"
+        ),
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="pixels a side")] = None,
     opset: Annotated[int | None, typer.Option(help="ONNX opset")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or fp16")] = None,
@@ -57,6 +65,7 @@ def convert(
         "verify.atol": atol,
         "verify.rtol": rtol,
         "data.source": data,
+        "robustness.corruptions": _corruptions(corruption),
         "gates": _gates(max_drop, max_increase),
     }
     with extras("converting a model"):
@@ -74,6 +83,12 @@ def convert(
         print_json(done)
         return
     show(done)
+
+
+def _corruptions(names: list[str] | None) -> list[str] | None:
+    from ..corruptions import CORRUPTIONS
+
+    return list(CORRUPTIONS) if names == ["all"] else names or None
 
 
 def _gates(max_drop: float | None, max_increase: float | None) -> list[dict[str, Any]] | None:
@@ -121,5 +136,6 @@ def show(done: Any) -> None:
             f"quality   top-1 {quality['before']:.4f} -> {quality['after']:.4f}, drop {quality['drop']:.4f}"
             f" (95 % interval {low:.4f} to {high:.4f}) on {quality['samples']} images"
         )
+        show_robustness(quality.get("robustness"))
     for note in done.notes:
         console.print(f"note      {note}", soft_wrap=True)
