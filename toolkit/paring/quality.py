@@ -53,7 +53,7 @@ class Quality:
 
 def _of_baseline(robustness: dict[str, Any]) -> dict[str, Any]:
     def own(compared: dict[str, Any]) -> dict[str, Any]:
-        kept = {key: compared[key] for key in ("corruption", "severity") if key in compared}
+        kept = {key: value for key, value in compared.items() if key in ("corruption", "severity")}
         return {**kept, "after": compared["before"]}
 
     parts = {key: [own(one) for one in robustness[key]] for key in ("corruptions", "cells")}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from paring_runtimes import Session
 from paring_runtimes.errors import MissingExtraError
 
-from .corruptions import corruption, strengths_for
+from .corruptions import Corrupt, corruption, strengths_for
 from .data import ImageData, Preprocess
 from .quality import correct, paired_interval
 from .recipe import Robustness
@@ -61,9 +61,12 @@ class Conditions:
         found = []
         for name, severity in self.pairs:
             progress(f"{name} at severity {severity}")
-            change = corruption(name, severity, self.strengths, self.wanted.seed)
-            found.append(correct(session, data, preprocess, corrupt=lambda x, f=change: f(self._sized(x))))
+            change = self._sized_then(corruption(name, severity, self.strengths, self.wanted.seed))
+            found.append(correct(session, data, preprocess, corrupt=change))
         return np.stack(found)
+
+    def _sized_then(self, change: Corrupt) -> Corrupt:
+        return lambda images: change(self._sized(images))
 
     def _sized(self, images: Images) -> Images:
         if images.shape[1:3] == self.size:
