@@ -205,6 +205,72 @@ def test_an_error_is_json_too(paring_command: Command, tmp_path: Path) -> None:
     assert told["message"] in ran.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["convert", "-m", "embedded"], "Missing option '--output'"),
+        (["convert", "-m", "embedded", "-o", "x", "--opset", "many"], "valid integer"),
+        (["convert", "-m", "embedded", "-o", "x", "--overwite"], "No such option: --overwite"),
+        (["inspekt", "x"], "No such command 'inspekt'"),
+        (["list", "engine"], "'engine' is not one of"),
+    ],
+)
+def test_a_wrong_command_line_is_json_too(paring_command: Command, arguments: list[str], said: str) -> None:
+    ran = paring_command(*arguments, "--json")
+    told = strict(ran.out)
+    assert ran.code == told["exit_code"] == 2
+    assert told["error"] == "UsageError"
+    assert said in told["message"]
+    assert "Usage: paring" in ran.err
+    plain = paring_command(*arguments)
+    assert (plain.code, plain.out) == (2, "")
+    assert said in plain.err
+
+
+def test_help_and_json_together_are_help(paring_command: Command) -> None:
+    ran = paring_command("convert", "--help", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert "Usage: paring" in ran.out
+
+
+def test_an_output_that_is_there_is_bad_input_and_names_the_option(
+    paring_command: Command, convnet_artifact: Path, tmp_path: Path
+) -> None:
+    there = shutil.copytree(convnet_artifact, tmp_path / "out")
+    ran = paring_command("convert", "-m", "embedded", "-o", there)
+    assert ran.code == 2
+    assert "exists already; choose another path, or replace it with --overwrite" in ran.err
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.txt").write_text("kept", encoding="utf-8")
+    assert paring_command("convert", "-m", "embedded", "-o", tmp_path / "photos", "--overwrite").code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("m.gguf", "is a file; a GGUF file is gguf:"),
+        ("m.onnx", "is a file; an ONNX file has no PyTorch model to convert; `paring profile` takes it"),
+        ("model.safetensors", "is a file; give the folder that holds it and its config.json: hf:"),
+    ],
+)
+def test_hf_with_a_file_says_what_is_right(
+    paring_command: Command, tmp_path: Path, name: str, said: str
+) -> None:
+    (tmp_path / name).write_bytes(b"weights")
+    ran = paring_command("convert", "-m", f"hf:{tmp_path / name}", "-o", tmp_path / "out")
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_token_merge_alone_merges(paring_command: Command, factories: Path, tmp_path: Path) -> None:
+    model = ("-m", f"py:{factories}:vit", "-t", "token_merge")
+    ran = paring_command("convert", *model, *QUICK, "-o", tmp_path / "out", "--json")
+    assert ran.code == 0
+    manifest = strict(ran.out)["manifest"]
+    assert manifest["transforms"][0]["config"]["keep_ratio"] == 0.2
+    assert manifest["graph"]["tokens_per_layer"] == [11, 6]  # a class token, 10 and then 5 of 16 patches
+
+
 def test_exit_6_parity_leaves_nothing_and_names_case_and_tolerance(
     paring_command: Command, factories: Path, tmp_path: Path
 ) -> None:
