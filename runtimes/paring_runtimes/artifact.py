@@ -114,15 +114,19 @@ def new_artifact(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
     killed between them leaves the old artifact, whole, as `.NAME.*.old`.
 
     Raises:
-        OutputError: `path` is taken, by an artifact and `overwrite` is false or by something else.
+        OutputError: `path` is taken, by an artifact and `overwrite` is false or by something else; or
+            no folder can be made there.
         ArtifactError: the folder that was filled is not whole (no manifest, other files than its).
     """
     target = Path(os.path.abspath(path))  # noqa: PTH100 - a link stays the name it is
     _check_target(target, overwrite)
     missing_parents = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft = _sibling(target, "tmp")
-    draft.mkdir()  # unlike tempfile's folders, with the permissions that the user's umask gives
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()  # unlike tempfile's folders, with the permissions that the user's umask gives
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be made: {error.filename}: {error.strerror}") from error
     try:
         yield draft
         _check_whole(draft)

@@ -5,7 +5,7 @@
     ParingError
      ├── ArtifactError          a folder is no artifact, or its manifest is wrong
      │    ├── IntegrityError    a file's SHA-256 differs from its manifest
-     │    └── OutputError       the place where an artifact shall go is taken
+     │    └── OutputError       an artifact cannot go where it shall
      ├── InputError             an input to `Session.run` has the wrong name, dtype or shape
      ├── EngineError            an engine refused the model
      ├── MissingExtraError      a part of paring is not installed; the message names the command
@@ -37,7 +37,7 @@ class IntegrityError(ArtifactError):
 
 
 class OutputError(ArtifactError):
-    """The place where an artifact shall go is taken."""
+    """An artifact cannot go where it shall: something is there, or no folder can be made."""
 
     exit_code = 2
 

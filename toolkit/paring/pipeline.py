@@ -97,6 +97,8 @@ def _job(recipe: Recipe, source: LoadedModel, progress: Progress) -> Job:
     if source.model is None:
         raise RecipeError(f"{recipe.model} is for profiling only: convert needs a PyTorch model")
     channels, *size = source.input_shape
+    if any(rule.max_drop is None for rule in recipe.gates):
+        raise RecipeError(f"{recipe.model} takes images: its gates hold top1, with max_drop, not perplexity")
     unsaid = Preprocess(size=(size[0], size[1]), channels=channels if channels in (1, 3) else 3)
     data, preprocess = None, source.preprocess or unsaid
     if recipe.data is not None:
@@ -134,8 +136,7 @@ def gate(recipe: Recipe, found: Quality) -> None:
         GateError: with the figures.
     """
     for rule in recipe.gates:
-        if rule.max_drop is None:
-            raise RecipeError(f"gates: {rule.metric} is of language models; images have top1, with max_drop")
+        assert rule.max_drop is not None  # looked at before anything was exported
         measured, where = _held(rule, found)
         low, high = measured["drop_ci95"]
         drop = high if rule.confidence == "bound" else measured["drop"]

@@ -11,13 +11,14 @@ import importlib
 import json
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from paring_runtimes.errors import ParingError
 
+from .. import __version__
 from .output import errors, wants_json
 
 COMMANDS = (
@@ -29,12 +30,32 @@ CLICK_EXCEPTION: Any = next(base for base in typer.BadParameter.__mro__ if base.
 HELP = "Make a trained model cheap enough to ship, and prove it.\n\n" + (__doc__ or "").partition("\n\n")[2]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"paring {__version__}")
+        raise typer.Exit
+
+
 def app() -> typer.Typer:
     """The command tree."""
-    tree = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None, add_completion=True)
+    tree = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        add_completion=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    tree.callback(help=HELP)(_whole)
     for name in COMMANDS:
         importlib.import_module(f"{__name__}.{name}_command").register(tree)
     return tree
+
+
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """What the command without a subcommand takes."""
 
 
 def main() -> None:

@@ -19,17 +19,25 @@ def register(tree: typer.Typer) -> None:
 
 
 def convert(
-    output: Annotated[Path, typer.Option("--output", "-o", help="the artifact's folder")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="the artifact's folder; needed but for --dry-run")
+    ] = None,
     model: Model = None,
     recipe: RecipeFile = None,
     transform: Annotated[
         list[str] | None,
-        typer.Option("--transform", "-t", help="a transform with its defaults; see `paring list`"),
+        typer.Option(
+            "--transform",
+            "-t",
+            metavar="NAME",
+            help="a transform with its defaults; `paring list transforms` tells them; repeatable",
+        ),
     ] = None,
     set_: Set = None,
     weights: Weights = None,
     data: Annotated[
-        str | None, typer.Option(help="for the quality gate: labelled images (folder:DIR) or text:FILE")
+        str | None,
+        typer.Option(help="measure quality on labelled images (folder:DIR, embedded, ...) or text:FILE"),
     ] = None,
     max_drop: Annotated[
         float | None, typer.Option(help="gate: the accuracy that may be lost, 0 to 1")
@@ -40,8 +48,9 @@ def convert(
     corruption: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME",
             help="measure accuracy under this corruption too (gaussian_noise, gaussian_blur, defocus_blur,"
-            " contrast, jpeg_compression, or all); repeatable"
+            " contrast, jpeg_compression, or all); repeatable",
         ),
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="pixels a side")] = None,
@@ -50,11 +59,13 @@ def convert(
     atol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
     rtol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
     allow: Allow = None,
-    overwrite: Annotated[bool, typer.Option(help="replace an artifact that is there")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an artifact that is there")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the whole recipe and stop")] = False,
     json: Json = False,
 ) -> None:
     """Transform a model, export it, prove that the export computes the same, and gate its quality."""
+    if output is None and not dry_run:
+        raise typer.BadParameter("the artifact's folder is missing", param_hint="'--output' / '-o'")
     flags: dict[str, Any] = {
         "model": model,
         "weights": weights,
@@ -70,7 +81,7 @@ def convert(
     }
     with extras("converting a model"):
         whole = read(recipe, set_, flags)
-        if dry_run:
+        if dry_run or output is None:
             from ..recipe import dump_recipe
 
             print_json(dump_recipe(whole))
