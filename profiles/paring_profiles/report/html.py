@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from paring_profiles.report import details, pictures, plots, tables
+from paring_profiles.report import details, pictures, plots, robustness, tables
 from paring_profiles.report.headline import headline, others
 from paring_profiles.result import Candidate, Profile
 from paring_runtimes.errors import MissingExtraError
@@ -56,7 +56,8 @@ def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
         "others": [_unbroken(line) for line in others(profile)],
         "curve": plots.curve(curve) if curve else None,
         "curve_table": details.curve_table(curve) if curve else None,
-        "groups": tables.before_after(profile),
+        "groups": robustness.before_after(profile),
+        "robustness_tables": robustness.robustness_tables(profile),
         "latency_plots": _drawn(plots.latencies(profile, size) for size in sizes),
         "realised": plots.realised(profile),
         "tokens": plots.tokens(profile),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from paring_profiles.report import details, tables
+from paring_profiles.report import details, robustness, tables
 from paring_profiles.report.headline import headline, others
 from paring_profiles.result import Candidate, Profile
 
@@ -18,6 +18,8 @@ def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
     if curve:
         parts += ["## Accuracy against speed-up", "", *_table(details.curve_table(curve))]
     parts += ["## Before and after", "", *_before_after(profile)]
+    for title, table in robustness.robustness_tables(profile):
+        parts += [f"## {_text(title)}", "", *_table(table)]
     token_table = details.token_table(profile)
     if token_table.rows:
         parts += ["## Tokens per layer", "", *_table(token_table)]
@@ -48,7 +50,7 @@ def _bullets(lines: list[str]) -> list[str]:
 def _before_after(profile: Profile) -> list[str]:
     names = [candidate.name for candidate in profile.candidates]
     lines = []
-    for group in tables.before_after(profile):
+    for group in robustness.before_after(profile):
         header = (group.title, "Provenance", *names)
         rows = tuple(
             (row.label, row.provenance or tables.ABSENT, *(_cell(cell) for cell in row.cells))
