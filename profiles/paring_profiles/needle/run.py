@@ -114,7 +114,7 @@ def readers_of(session: GenerativeSession, prefix: str, settings: NeedleSettings
         return readers
     if not settings.reductions:
         return [*readers, Reader(f"{prefix}{model.k} tokens", path, k=model.k)]
-    return [*readers, *(Reader(f"{prefix}1/{one} of it", path, one) for one in settings.reductions)]
+    return [*readers, *(Reader(f"{prefix}1/{one} of the prompt", path, one) for one in settings.reductions)]
 
 
 def prompts_of(session: GenerativeSession, settings: NeedleSettings, text: str) -> list[tuple[int, Haystack]]:
@@ -131,7 +131,10 @@ def prompts_of(session: GenerativeSession, settings: NeedleSettings, text: str) 
     for length in settings.lengths:
         size = length - answer_tokens(settings)
         plan = Plan([size], settings.depths, range(settings.seeds), settings.needles, settings.others)
-        found += [(length, hay) for hay in haystacks(session.tokenizer, text, frame, plan)]
+        try:
+            found += [(length, hay) for hay in haystacks(session.tokenizer, text, frame, plan)]
+        except InputError as error:
+            raise InputError(f"{error}; {length - size} more are left for the answer") from None
     return found
 
 

@@ -47,12 +47,8 @@ def sentences(result: NeedleResult) -> list[str]:
     found = []
     for reader in result.readers:
         line = total(result, reader)
-        if line.prefill_ratio is not None and line.prefill_ratio_ci95 is not None:
-            low, high = line.prefill_ratio_ci95
-            found.append(
-                f"{reader.name}: prefill {quantities.ratio(line.prefill_ratio)} as fast as the whole prompt"
-                f" ({quantities.fixed(low, 2)} to {quantities.fixed(high, 2)}, all lengths)"
-            )
+        if line.prefill_ratio is not None:
+            found.append(f"{reader.name}: prefill {_ratio(line)} as fast as the whole prompt, all lengths")
     if result.chance:
         found.append(f"A guess is right in {percent(result.chance)} of the choices.")
     return found
@@ -74,8 +70,7 @@ def maps(result: NeedleResult) -> list[HeatMap]:
             for depth in depths
         )
         line = total(result, reader)
-        low, high = line.found_ci95
-        note = f"{percent(line.found)} of {line.prompts} prompts ({percent(low)} to {percent(high)})"
+        note = f"{percent(line.found)} of {line.prompts} prompts ({between(line.found_ci95)})"
         found.append(HeatMap(reader.name, note, tuple(f"{length:,}" for length in lengths), rows))
     return found
 
@@ -87,29 +82,31 @@ def _heat(cell: Cell | None) -> HeatCell:
 def summary_table(result: NeedleResult) -> Table:
     """One row for each reader and length."""
     header = (
-        "Reader", "Length", "Prompts", "Found", "95 % interval", "Prompt tokens", "Read", "Prefill, median",
-        "Prefill ratio", "95 % interval of it",
+        "Reader", "Length", "Prompts", "Found (95 %)", "Prompt tokens", "Read", "Prefill, median",
+        "Prefill ratio (95 %)",
     )  # fmt: skip
-    rows = []
-    for one in result.summaries:
-        bounds = one.prefill_ratio_ci95
-        rows.append(
-            (
-                one.reader,
-                "all" if one.length is None else f"{one.length:,}",
-                str(one.prompts),
-                percent(one.found),
-                between(one.found_ci95),
-                f"{one.prompt_tokens:,}" if one.length else ABSENT,
-                f"{one.read_tokens:,}" if one.length else ABSENT,
-                milliseconds(one.prompt_ms) if one.length else ABSENT,
-                ABSENT if one.prefill_ratio is None else quantities.ratio(one.prefill_ratio),
-                ABSENT
-                if bounds is None
-                else f"{quantities.fixed(bounds[0], 2)} to {quantities.fixed(bounds[1], 2)}",
-            )
+    rows = [
+        (
+            one.reader,
+            "all" if one.length is None else f"{one.length:,}",
+            str(one.prompts),
+            f"{percent(one.found)} ({between(one.found_ci95)})",
+            f"{one.prompt_tokens:,}" if one.length else ABSENT,
+            f"{one.read_tokens:,}" if one.length else ABSENT,
+            milliseconds(one.prompt_ms) if one.length else ABSENT,
+            _ratio(one),
         )
+        for one in result.summaries
+    ]
     return Table(header, tuple(rows))
+
+
+def _ratio(one: Summary) -> str:
+    if one.prefill_ratio is None or one.prefill_ratio_ci95 is None:
+        return ABSENT
+    low, high = one.prefill_ratio_ci95
+    between = f"{quantities.fixed(low, 2)} to {quantities.fixed(high, 2)}"
+    return f"{quantities.ratio(one.prefill_ratio)} ({between})"
 
 
 def cell_table(result: NeedleResult) -> Table:
