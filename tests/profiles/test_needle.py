@@ -307,6 +307,15 @@ def test_maps_show_each_share_where_it_belongs(result: NeedleResult) -> None:
     assert [[cell.text for cell in row] for _, row in found.rows] == [["–", "40 %"], ["76 %", "90 %"]]
 
 
+@pytest.mark.parametrize(
+    ("found", "shown"), [(0, "0 %"), (0.001, "1 %"), (1 / 3, "33 %"), (0.999, "99 %"), (1.0, "100 %")]
+)
+def test_a_map_never_rounds_to_all_or_nothing(result: NeedleResult, found: float, shown: str) -> None:
+    cells = tuple(replace(one, found=found) for one in result.cells)
+    (_, row), _ = needle_tables.maps(replace(result, cells=cells))[0].rows
+    assert {cell.text for cell in row} == {shown}
+
+
 def test_markup_in_text_and_names_is_shown_as_it_is(result: NeedleResult) -> None:
     first = result.examples[0]
     wild = replace(first, reading=replace(first.reading, told="<b>|`x`"), kept_text="a```b")

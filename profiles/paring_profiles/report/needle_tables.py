@@ -76,7 +76,12 @@ def maps(result: NeedleResult) -> list[HeatMap]:
 
 
 def _heat(cell: Cell | None) -> HeatCell:
-    return HeatCell(ABSENT, None) if cell is None else HeatCell(percent(cell.found), cell.found)
+    if cell is None:
+        return HeatCell(ABSENT, None)
+    whole = round(100 * cell.found)
+    if 0 < cell.found < 1:  # what is not all, or not nothing, must not look like it
+        whole = min(99, max(1, whole))
+    return HeatCell(f"{whole} %", cell.found)
 
 
 def summary_table(result: NeedleResult) -> Table:
