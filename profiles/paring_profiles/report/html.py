@@ -36,24 +36,31 @@ def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
         ArtifactError: a candidate's `samples.npz` is damaged.
     """
     try:
-        from jinja2 import Environment, StrictUndefined
-
-        context = _context(profile, curve)
+        return page("template.html.j2", _context(profile, curve))
     except ModuleNotFoundError as error:
         raise MissingExtraError("writing a report", "report") from error
+
+
+def page(template: str, context: dict[str, Any]) -> str:
+    """A page of this folder's template, which extends `base.html.j2`, with the style inside."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_resource),
     )
-    return environment.from_string(_resource("template.html.j2")).render(context)
+    return environment.get_template(template).render(style=_resource("style.css"), **context)
 
 
 def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
     sizes = tables.batch_sizes(profile)
     return {
-        "style": _resource("style.css"),
         "profile": profile,
-        "headline": _unbroken(headline(profile)),
-        "others": [_unbroken(line) for line in others(profile)],
+        "headline": unbroken(headline(profile)),
+        "others": [unbroken(line) for line in others(profile)],
         "curve": plots.curve(curve) if curve else None,
         "curve_table": details.curve_table(curve) if curve else None,
         "groups": robustness.before_after(profile),
@@ -86,7 +93,7 @@ def _described(candidate: Candidate, prefix: str) -> Described:
     )
 
 
-def _unbroken(sentence: str) -> str:
+def unbroken(sentence: str) -> str:
     """Keeps a number and its percent sign on one line."""
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
