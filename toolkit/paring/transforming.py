@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from paring_runtimes.errors import TransformRefused
@@ -17,6 +19,20 @@ def canonical(model: nn.Module) -> nn.Module:
     if not _encoder.why_not(model):
         _encoder.open_encoder(model)
     return model
+
+
+def refuse_unexportable(recipe: Recipe) -> None:
+    """Refuse steps that work in PyTorch only, before anything is loaded or written.
+
+    Raises:
+        TransformRefused: with what would be right.
+    """
+    known = discover()
+    for step in recipe.transforms:
+        asked: Any = getattr(known[step.name], "unexportable", None)
+        reason = "" if asked is None else asked(step.config)
+        if reason:
+            raise TransformRefused(f"{step.name}: {reason}")
 
 
 def transform(model: nn.Module, recipe: Recipe) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from .._decoder import Decoder, Growing, Tokens
+from .._decoder import Decoder, Growing, Reducer, Tokens
 from .._decoder.memory import KeyValue
 from .._decoder.tokens import Image
 from .._must_drop.cache import cache_places, trim
@@ -113,12 +113,14 @@ class VisionLanguage(nn.Module):
         """How many rows of each layer's cache an image has after a prompt.
 
         Raises:
-            ValueError: a step that drops image tokens counts on others than come.
+            ValueError: a step that drops image tokens counts on others than come, or by their values.
         """
         rows, left = [], self.image_tokens
         for index, layer in enumerate(self.decoder.opened()):
             rows.append(left)
             for reducer in layer.reducers:
+                if isinstance(reducer, Reducer) and reducer.unexportable:
+                    raise ValueError(reducer.unexportable)
                 if not isinstance(reducer, ImageCount) or reducer.stop - reducer.start != left:
                     raise ValueError(
                         f"the step after layer {index} of the decoder does not drop from {left} image tokens:"
