@@ -20,8 +20,8 @@ from paring_runtimes.errors import ParingError
 from .output import errors, wants_json
 
 COMMANDS = (
-    "convert", "profile", "compare", "run", "generate", "filter_layers", "inspect", "list", "doctor", "demo",
-    "recipe",
+    "convert", "profile", "compare", "run", "generate", "filter_layers", "must_drop_budgets", "inspect",
+    "list", "doctor", "demo", "recipe",
 )  # fmt: skip
 HELP = "Make a trained model cheap enough to ship, and prove it.\n\n" + (__doc__ or "").partition("\n\n")[2]
 
