@@ -15,10 +15,12 @@ class Image(NamedTuple):
     Attributes:
         start: the column of its first token.
         keys: [B, K] int64, which of its tokens are never dropped, counted within the image; or None.
+        raters: [B, T] bool, which words of the text behind it rate its tokens; or None.
     """
 
     start: int
     keys: torch.Tensor | None = None
+    raters: torch.Tensor | None = None
 
 
 class Tokens(NamedTuple):

@@ -12,6 +12,8 @@ from .._decoder import Decoder, Growing, Reducer, Tokens
 from .._decoder.memory import KeyValue
 from .._decoder.tokens import Image
 from .._must_drop.cache import cache_places, trim
+from .folding import FoldedProjector
+from .raters import text_raters
 from .tower import Tower
 
 
@@ -52,6 +54,8 @@ class VisionLanguage(nn.Module):
         image_token: the id in whose place an image's features stand.
         whole: with a number, the cache is trimmed to the final survivors after a prompt, except in so many
             leading layers (MustDrop, https://arxiv.org/abs/2411.10803).
+        named_raters: whether a prompt says which of its words look at the image (SparseVLM,
+            https://arxiv.org/abs/2410.04417).
     """
 
     def __init__(self, tower: Tower, projector: nn.Module, decoder: Decoder, image_token: int) -> None:
@@ -59,11 +63,13 @@ class VisionLanguage(nn.Module):
         self.tower, self.projector, self.decoder = tower, projector, decoder
         self.image_token = image_token
         self.whole: int | None = None
+        self.named_raters = False
 
     @property
     def image_tokens(self) -> int:
         """How many tokens an image is in the prompt."""
-        return self.tower.tokens()
+        entering = self.tower.tokens()
+        return self.projector.count(entering) if isinstance(self.projector, FoldedProjector) else entering
 
     def encode(self, pixels: torch.Tensor) -> Encoded:
         """Pixels [B, 3, H, W], normalised."""
@@ -91,7 +97,8 @@ class VisionLanguage(nn.Module):
         x = torch.cat([before, image, after], 1)
         positions = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
         valid = torch.ones_like(positions, dtype=torch.bool)
-        tokens = Tokens(x, positions, valid, image=Image(before.shape[1], keys))
+        raters = text_raters(image, after) if self.named_raters else None
+        tokens = Tokens(x, positions, valid, image=Image(before.shape[1], keys, raters))
         found = self.decoder.run(tokens, Growing((), valid), reduce=True)
         logits = self.decoder.logits(found.tokens.x[:, -1:])[:, 0]
         return Prefilled(logits, self._trimmed(found.memory, found.kept), found.kept)
