@@ -1,10 +1,10 @@
 """Pixel unshuffle before the projector, as in InternVL 1.5 (there "pixel shuffle"). https://arxiv.org/abs/2404.16821
 
 Each window of r x r patches becomes one token of r^2 times the width, which the projector's first layer
-takes: the language model gets r^2 times fewer tokens, and nothing is thrown away before a layer that can learn
-what to do with it. A projector trained for single patches has no such layer. The new one starts as the old one
-over the window's mean, so that the model is that of average pooling **until it is trained**; only training makes
-use of what pooling loses.
+takes: the language model gets r^2 times fewer tokens, and nothing is thrown away before a layer that can
+learn what to do with it. A projector trained for single patches has no such layer. The new one starts as the
+old one over the window's mean, so that the model is that of average pooling **until it is trained**; only
+training makes use of what pooling loses.
 """
 
 from __future__ import annotations
