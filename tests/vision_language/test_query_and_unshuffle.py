@@ -145,7 +145,7 @@ REFUSED: list[tuple[list[tuple[Any, Any]], Any, Any, dict[str, Any], str]] = [
         must_drop,
         must_drop.Config(layers=(0,), budgets=(5,), key_share=0.1),
         {},
-        "takes windows of them",
+        "which are no tokens",
     ),
     ([], sparse_vlm, sparse_vlm.Config(), {}, "from 0 to 3"),
     ([], sparse_vlm, sparse_vlm.Config((0,), (37,)), {}, "none greater"),

@@ -15,7 +15,7 @@ import torch
 
 from paring_runtimes.errors import ExportError, RecipeError
 from paring_runtimes.generation.image_cache import check_prompt
-from paring_runtimes.generation.image_facts import ImageFacts
+from paring_runtimes.generation.image_facts import ImageFacts, Tiles
 from paring_runtimes.generation.image_input import prepare
 
 from .image_prompts import ImagePrompt
@@ -93,7 +93,7 @@ def must_drop_budgets(
     if reasons:
         raise ExportError(f"{source.spec}: " + "; ".join(reasons))
     thresholds, config = _by_thresholds(recipe)
-    model = find(transform(open_vision_language(source.model), thresholds))
+    model = find(transform(open_vision_language(source.model, source.image_size), thresholds))
     assert model is not None  # must_drop is the last step, and hands it back
     counts = []
     for number, (ids, pixels) in enumerate(_inputs(model, source, samples), 1):
@@ -168,6 +168,7 @@ def _inputs(
         mean=told["mean"],
         std=told["std"],
         rows=(),
+        tiles=None if model.untile is None else Tiles(model.untile.tiling.grid, model.untile.tiling.image),
     )
     found = []
     for sample in samples:

@@ -44,7 +44,10 @@ def transform(model: nn.Module, recipe: Recipe) -> nn.Module:
     known = discover()
     for step in recipe.transforms:
         method = known[step.name]
-        reasons = method.check(model, step.config)
+        try:
+            reasons = method.check(model, step.config)
+        except ValueError as error:  # an earlier step left the model in pieces that no longer fit
+            reasons = [str(error)]
         if method.TRAITS.static_shape and "image_size" in recipe.export.dynamic:
             reasons.append(
                 "its token counts follow from the image size, which export.dynamic leaves open: the"

@@ -52,7 +52,7 @@ def convert_vision_language(
     refuse_unexportable(recipe)
     job = LanguageJob(recipe, source, None, progress)
     marks = digest(source.model)
-    model = open_vision_language(source.model)
+    model = open_vision_language(source.model, source.image_size)
     kept = recipe.export.baseline and bool(recipe.transforms)
     baseline = output.with_name(f"{output.name}-baseline") if kept else None
     with ExitStack() as stack:

@@ -199,7 +199,7 @@ def _seeing_reasons(model: nn.Module, config: Config) -> list[str]:
         return []
     reasons = seeing.tower.key_reasons()
     if seeing.image_tokens != seeing.tower.tokens():
-        reasons.append("key_share names single patches, and the projector takes windows of them")
+        reasons.append("key_share names single patches, which are no tokens where windows or tiles are seen")
     count = key_count(seeing.tower.patches(), config.key_share)
     if config.keys:
         reasons.append("keys and key_share name the keys in two ways: leave one out")

@@ -44,6 +44,8 @@ def check(model: nn.Module, config: Config) -> list[str]:
         return _vision_language.why_not(model) or ["open the vision-language model first"]
     if isinstance(seeing.projector, FoldedProjector):
         return ["its projector takes windows of patches already"]
+    if seeing.untile is not None:
+        return ["its images are seen in tiles, whose patches are counted singly"]
     first = getattr(seeing.projector, "first", None)
     if not isinstance(first, nn.Linear):
         return [f"projector: {type(seeing.projector).__name__} begins with no linear layer"]
