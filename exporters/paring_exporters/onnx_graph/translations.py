@@ -10,7 +10,8 @@ import torch
 
 def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """For `custom_translation_table` of `torch.onnx.export`."""
-    import paring.transforms  # registers its operators
+    import paring.transforms._encoder  # these two register their operators
+    import paring.transforms._gem_filter
 
     assert paring.transforms
     return {
