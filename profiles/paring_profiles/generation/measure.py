@@ -16,14 +16,14 @@ import paring_runtimes
 from paring_profiles import machine, memory, noise
 from paring_profiles.candidates import candidate, default_names
 from paring_profiles.compare import ratio_of_macs
-from paring_profiles.generation import cost, timing
+from paring_profiles.generation import cost, prompts, timing
 from paring_profiles.generation.run import Answer, AnswerRun
 from paring_profiles.generation.stages import stages
 from paring_profiles.result import Answered, Candidate, Case, Comparison, Latency, Profile, Settings, Stage
 from paring_profiles.statistics import paired_ratio, verdict
 from paring_runtimes import GenerativeSession, read_manifest
 from paring_runtimes.errors import InputError
-from paring_runtimes.generation.language_model import TASKS
+from paring_runtimes.generation.language_model import TASKS, language_model
 
 Progress = Callable[[str, float], None]
 
@@ -65,6 +65,9 @@ def profile_generation(
     for path in paths:
         if not is_generative(path):
             raise InputError(f"{path}: no language model's artifact; those are measured among themselves")
+        model = language_model(Path(path), read_manifest(path))
+        for tokens in settings.prompt_tokens:
+            prompts.check(model, Path(path), tokens, settings)
     say = progress or (lambda _what, _share: None)
     here = machine.describe()
     said = noise.in_surroundings(settings.threads, machine.usable_cores(), here.load_1m, here.cores_logical)

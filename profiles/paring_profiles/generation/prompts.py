@@ -39,13 +39,7 @@ def ask(session: GenerativeSession, batch: int, tokens: int, settings: Settings)
         ArtifactError, MissingExtraError: a text is given, and there is no tokenizer.
     """
     model = session.model
-    seen = 0 if model.image is None else model.image.tokens
-    most = model.max_positions - seen - settings.new_tokens + 1
-    if tokens > most:
-        raise InputError(
-            f"{session.path}: prompts of {tokens} tokens were asked for, and with {settings.new_tokens} new"
-            f" tokens{' and an image' if seen else ''} it reads {max(most, 0)} at most"
-        )
+    check(model, session.path, tokens, settings)
     ids = _random_ids(model, batch, tokens, settings.seed)
     if settings.text is not None:
         ids = _text_ids(session, settings.text, batch, tokens)
@@ -58,6 +52,23 @@ def ask(session: GenerativeSession, batch: int, tokens: int, settings: Settings)
     return Asked(prompts, _pixels(model, batch, settings))
 
 
+def check(model: LanguageModel, path: Path, tokens: int, settings: Settings) -> None:
+    """Check that a model can be asked; the arguments are those of `ask`.
+
+    Raises:
+        InputError: longer than the model reads, or a text that cannot be read.
+    """
+    seen = 0 if model.image is None else model.image.tokens
+    most = model.max_positions - seen - settings.new_tokens + 1
+    if tokens > most:
+        raise InputError(
+            f"{path}: prompts of {tokens} tokens were asked for, and with {settings.new_tokens} new tokens"
+            f"{' and an image' if seen else ''} it reads {max(most, 0)} at most"
+        )
+    if settings.text is not None:
+        _read(settings.text)
+
+
 def _random_ids(model: LanguageModel, batch: int, tokens: int, seed: int) -> NDArray[np.int64]:
     rng = np.random.default_rng([seed, batch, tokens])
     return rng.integers(0, model.vocab_size, (batch, tokens), np.int64)
@@ -65,14 +76,17 @@ def _random_ids(model: LanguageModel, batch: int, tokens: int, seed: int) -> NDA
 
 def _text_ids(session: GenerativeSession, file: str, batch: int, tokens: int) -> NDArray[np.int64]:
     """Pieces of the text one after the other; a text that is too short begins anew."""
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not a text that can be read ({error})") from None
-    ids = session.tokenizer.encode(text)
+    ids = session.tokenizer.encode(_read(file))
     if not ids:
         raise InputError(f"{file}: holds no text")
     return np.resize(np.array(ids, np.int64), (batch, tokens))
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not a text that can be read ({error})") from None
 
 
 def _pixels(model: LanguageModel, batch: int, settings: Settings) -> NDArray[np.float32]:

@@ -44,7 +44,7 @@ def curve(points: dict[str, Any]) -> Plot:
         axes.set_ylabel(f"{metric}, %" if percent == 100 else metric)
         axes.margins(0.08)
         add_legend(axes)
-        _label(axes, list(lines.values()), percent)
+        label(axes, list(lines.values()), percent)
         title = f"{metric[:1].upper()}{metric[1:]} against speed-up"
         caption = "Bars are 95 % intervals; the numbers at the points are keep ratios."
         return Plot(finish(title), title, caption)
@@ -71,13 +71,13 @@ def _curve_line(axes: Axes, index: int, name: str, points: list[dict[str, Any]],
     )
 
 
-def _label(axes: Axes, lines: list[list[dict[str, Any]]], percent: int) -> None:
-    """Keep ratios at the points, each where it covers no other label, no point and no bar of an interval."""
+def label(axes: Axes, lines: list[list[dict[str, Any]]], percent: int) -> list[Box]:
+    """Write keep ratios at the points, each where it covers other labels, points and intervals least."""
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # the layout decides where the points are
     points = [(index, point) for index, line in enumerate(lines) for point in line]
     places = [(point["latency_ratio"], point["accuracy"] * percent) for _, point in points]
     taken = [box for _, point in points for box in _bars(axes, point, percent)]
-    scale = axes.figure.dpi / 72
+    written, scale = [], axes.figure.dpi / 72
     for (index, point), place in zip(points, places, strict=True):
         if point.get("keep_ratio") is None:
             continue
@@ -87,8 +87,9 @@ def _label(axes: Axes, lines: list[list[dict[str, Any]]], percent: int) -> None:
         boxes = [
             (x + dx * scale - width / 2, y + dy * scale - height / 2, width, height) for dx, dy in AROUND
         ]
-        best = min(range(len(AROUND)), key=lambda i: (sum(_overlap(boxes[i], box) for box in taken), i))
+        best = min(range(len(AROUND)), key=lambda i: (sum(overlap(boxes[i], box) for box in taken), i))
         taken.append(boxes[best])
+        written.append(boxes[best])
         axes.annotate(
             text,
             place,
@@ -99,6 +100,7 @@ def _label(axes: Axes, lines: list[list[dict[str, Any]]], percent: int) -> None:
             fontsize=LABEL_SIZE,
             color=colour_of(index + 1),
         )
+    return written
 
 
 def _bars(axes: Axes, point: dict[str, Any], percent: int) -> list[Box]:
@@ -111,7 +113,7 @@ def _bars(axes: Axes, point: dict[str, Any], percent: int) -> list[Box]:
     return [(cx - 3, cy - 3, 6, 6), (left, cy - 1, right - left, 2), (cx - 1, bottom, 2, top - bottom)]
 
 
-def _overlap(one: Box, other: Box) -> float:
+def overlap(one: Box, other: Box) -> float:
     """The area that two boxes share."""
     wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     tall = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
