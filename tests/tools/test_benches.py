@@ -84,8 +84,6 @@ def test_a_small_llava_is_built_converted_and_measured(
     drop = {"layers": [0, 2], "budgets": [10, 4], "key_share": 0.1, "trim_cache": True, "whole": 1}
     steps = {vision.BASELINE: [], "all": [{"window_merge": {"r": 2}}, {"must_drop": drop}]}
     vision.convert(tmp_path, source, steps, prompt=9)
-    weights = [(tmp_path / name / "model.onnx.data").stat().st_ino for name in steps]
-    assert weights[0] == weights[1]
     pixels = np.random.default_rng(0).standard_normal((1, 3, 36, 36)).astype(np.float32)
     with ExitStack() as stack:
         cases = vision.open_cases(stack, tmp_path, tuple(steps), 1, 9)

@@ -12,7 +12,6 @@ artifacts are measured, each in turn with the untransformed one; encoder and pre
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import time
 from contextlib import ExitStack
@@ -108,7 +107,7 @@ def build(folder: Path, vision: dict[str, Any], text: dict[str, Any], image_toke
 
 
 def convert(work: Path, source: Path, steps: dict[str, list[dict[str, Any]]], prompt: int = PROMPT) -> None:
-    """Make the artifacts that are not there yet; equal weights are one file on disk."""
+    """Make the artifacts that are not there yet."""
     verify = {"batch_sizes": [1], "prompt_lengths": [prompt], "seeds": [0], "steps": 1}
     for name, transforms in steps.items():
         if (work / name).exists():
@@ -116,16 +115,7 @@ def convert(work: Path, source: Path, steps: dict[str, list[dict[str, Any]]], pr
         begin = time.perf_counter()
         export = {"baseline": False}
         paring.convert(f"hf:{source}", work / name, transforms=transforms, export=export, verify=verify)
-        _share_weights(work / BASELINE / "model.onnx.data", work / name / "model.onnx.data")
         print(f"{name} converted in {time.perf_counter() - begin:.0f} s", flush=True)
-
-
-def _share_weights(first: Path, other: Path) -> None:
-    manifests = [paring_runtimes.read_manifest(file.parent).files[file.name] for file in (first, other)]
-    if first != other and manifests[0] == manifests[1]:
-        draft = other.with_name("shared.data")
-        os.link(first, draft)
-        draft.replace(other)
 
 
 @dataclass
