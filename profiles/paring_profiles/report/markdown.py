@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
-from paring_profiles.report import details, robustness, tables
+from paring_profiles.report import answers, details, robustness, tables
 from paring_profiles.report.headline import headline, others
+from paring_profiles.report.marks import code as _code
+from paring_profiles.report.marks import fence as _fence
+from paring_profiles.report.marks import table_lines as _table
+from paring_profiles.report.marks import text as _text
 from paring_profiles.result import Candidate, Profile
 
 
@@ -22,8 +24,11 @@ def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
         parts += [f"## {_text(title)}", "", *_table(table)]
     token_table = details.token_table(profile)
     if token_table.rows:
-        parts += ["## Tokens per layer", "", *_table(token_table)]
-    for size in tables.batch_sizes(profile):
+        parts += [f"## {token_table.header[1]}", "", *_table(token_table)]
+    stages = answers.stage_table(profile)
+    if stages.rows:
+        parts += ["## Tokens before and after each step", "", *_table(stages)]
+    for size in dict.fromkeys(case[0] for case in tables.cases(profile)):
         operators = details.operator_table(profile, size)
         if operators.rows:
             parts += [f"## Time by operator at batch {size}, a call", "", *_table(operators)]
@@ -71,6 +76,8 @@ def _described(candidate: Candidate) -> list[str]:
     parity = candidate.parity
     lines += [f"- Parity: {_text(details.parity_sentence(parity) if parity else 'Not checked.')}"]
     lines += [""]
+    if kept := answers.kept_text(candidate):
+        lines += ["What the filter kept of the first prompt:", "", *_fence(kept, "text"), ""]
     if candidate.recipe:
         lines += ["Recipe:", "", *_fence(details.as_yaml(candidate.recipe)), ""]
     if candidate.transforms:
@@ -81,40 +88,9 @@ def _described(candidate: Candidate) -> list[str]:
 
 
 def _conditions(profile: Profile) -> list[str]:
-    lines = ["## Conditions", "", details.METHOD, "", *_bullets(details.methods(profile)), ""]
+    lines = ["## Conditions", "", details.method(profile), "", *_bullets(details.methods(profile)), ""]
     lines += _table(tables.Table(("Machine", ""), tuple(details.machine_rows(profile.machine))))
-    lines += _table(tables.Table(("Setting", ""), tuple(details.settings_rows(profile.settings))))
+    lines += _table(tables.Table(("Setting", ""), tuple(details.settings_rows(profile))))
     versions = tuple(sorted(profile.tools.items()))
     lines += _table(tables.Table(("Tool", "Version"), versions))
     return [*lines, f"Measured {_text(profile.created)}."]
-
-
-def _table(table: tables.Table) -> list[str]:
-    rule = "| " + " | ".join("---" for _ in table.header) + " |"
-    return [_line(table.header), rule, *(_line(row) for row in table.rows), ""]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(_text(cell) for cell in cells) + " |"
-
-
-def _text(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    one_line = " ".join(text.split())
-    return re.sub(r"([\\`*\[\]<>|#&])", r"\\\1", one_line)
-
-
-def _code(text: str) -> str:
-    """A code span; its fence is longer than any run of backticks inside."""
-    ticks = "`" * (_longest_run(text) + 1)
-    pad = " " if "`" in text else ""
-    return f"{ticks}{pad}{' '.join(text.split())}{pad}{ticks}"
-
-
-def _fence(text: str) -> list[str]:
-    ticks = "`" * max(3, _longest_run(text) + 1)
-    return [f"{ticks}yaml", text, ticks]
-
-
-def _longest_run(text: str) -> int:
-    return max((len(run) for run in re.findall("`+", text)), default=0)

@@ -6,7 +6,7 @@ the left, so that the last token of every row is the last column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,11 @@ class ConcatCache:
         self._mask = np.zeros((batch, 0), np.int64)
         self.lengths = np.zeros(batch, np.int64)
 
+    @property
+    def buffers(self) -> Mapping[str, NDArray[Any]]:
+        """The cache by input name, [batch, kv_heads, rows, head_dim]; anew after each step."""
+        return self._past
+
     def prefill(self, prompts: Sequence[Sequence[int]]) -> NDArray[Any]:
         """Read the prompts; return the logits after the last token of each, [batch, vocab]."""
         longest = max(map(len, prompts))
@@ -58,6 +63,16 @@ class ConcatCache:
         positions = np.where(live, self.lengths, self.lengths - 1)
         self.lengths += live
         return self._run(np.array(ids)[:, None], positions[:, None])
+
+    def mark(self) -> Callable[[], None]:
+        """Return a call that forgets every step since now; it holds on to the cache as it is now."""
+        past, mask, lengths = self._past, self._mask, self.lengths.copy()
+
+        def rewind() -> None:
+            self._past, self._mask = past, mask
+            self.lengths[:] = lengths
+
+        return rewind
 
     def _run(self, ids: NDArray[Any], positions: NDArray[Any]) -> NDArray[Any]:
         feeds = dict(zip(_INDICES, (ids, self._mask, positions), strict=True))

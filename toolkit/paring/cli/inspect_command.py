@@ -11,6 +11,7 @@ import typer
 from paring_runtimes import Manifest, TensorSpec, read_manifest
 from paring_runtimes.artifact import verify_files
 
+from .language_rows import language_rows
 from .output import Json, console, print_json, table
 from .quality_table import show_robustness
 
@@ -28,6 +29,7 @@ def inspect(artifact: Annotated[Path, typer.Argument(help="artifact folder")], j
     if json:
         print_json({"manifest": manifest, "sizes_bytes": sizes, "whole": True})
         return
+    told = language_rows(artifact, manifest)
     table(
         str(artifact),
         ("", ""),
@@ -40,7 +42,8 @@ def inspect(artifact: Annotated[Path, typer.Argument(help="artifact folder")], j
             ["inputs", "\n".join(_spec(spec) for spec in manifest.inputs)],
             ["outputs", "\n".join(_spec(spec) for spec in manifest.outputs)],
             ["transforms", _transforms(manifest)],
-            ["graph", _pairs(manifest.graph)],
+            *told,
+            ["graph", _pairs({k: v for k, v in manifest.graph.items() if not told or k != "generation"})],
             ["export", _pairs(manifest.export)],
             ["parity", _parity(manifest)],
             ["quality", _quality(manifest)],
