@@ -230,6 +230,18 @@ def test_a_gate_of_perplexity_on_images_is_refused_before_the_export(
     assert "exporting" not in ran.err
 
 
+@pytest.mark.parametrize(
+    "wrong", [["--threads", 0], ["--min-runs", 0], ["--max-seconds", -1], ["-o", "FILE"]]
+)
+def test_profile_measures_nothing_with_a_wrong_option(
+    paring_command: Command, convnet_artifact: Path, wrong: list[Any]
+) -> None:
+    wrong = [str(convnet_artifact / "model.onnx") if value == "FILE" else value for value in wrong]
+    ran = paring_command("profile", convnet_artifact, *wrong)
+    assert ran.code == 2
+    assert f"Invalid value for '{'--output' if wrong[0] == '-o' else wrong[0]}'" in ran.err
+
+
 def test_a_checked_recipe_is_json_alone(paring_command: Command, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("model: embedded\n", encoding="utf-8")
     ran = paring_command("recipe", "check", tmp_path / "r.yaml")

@@ -44,7 +44,7 @@ def _robustness(candidate: Candidate) -> Robustness | None:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return name.replace("jpeg", "JPEG").replace("_", " ")
 
 
 def _named(found: Robustness | None, name: str) -> dict[str, Any] | None:

@@ -24,12 +24,12 @@ def profile(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="write the report into this folder")
     ] = None,
-    name: Annotated[list[str] | None, typer.Option(help="names, in the order given")] = None,
-    batch: Annotated[list[int] | None, typer.Option("--batch", "-b", help="batch sizes")] = None,
-    threads: Annotated[int | None, typer.Option(help="default: the physical cores")] = None,
-    min_runs: Annotated[int, typer.Option(help="timed runs a candidate, at least")] = 100,
-    min_seconds: Annotated[float, typer.Option(help="timed seconds a candidate, at least")] = 3.0,
-    max_seconds: Annotated[float, typer.Option(help="give up a measurement after this")] = 120.0,
+    name: Annotated[list[str] | None, typer.Option(help="one an artifact, in order; repeatable")] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", "-b", help="batch size; repeatable")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="default: the physical cores")] = None,
+    min_runs: Annotated[int, typer.Option(min=1, help="timed runs a candidate, at least")] = 100,
+    min_seconds: Annotated[float, typer.Option(min=0, help="timed seconds a candidate, at least")] = 3.0,
+    max_seconds: Annotated[float, typer.Option(min=0, help="give up a measurement after this")] = 120.0,
     dim: Annotated[list[str] | None, typer.Option(help="size of a symbolic dimension: height=224")] = None,
     prompt_tokens: Annotated[
         list[int] | None, typer.Option(help="language models: tokens of a prompt; may be repeated")
@@ -47,6 +47,8 @@ def profile(
     """Measure latency, memory and cost of artifacts side by side, interleaved in one process."""
     import psutil
 
+    if output is not None and output.exists() and not output.is_dir():
+        raise typer.BadParameter(f"{output} is no folder", param_hint="'--output' / '-o'")
     settings: dict[str, Any] = {
         "batch_sizes": tuple(batch or [1]),
         "threads": threads or psutil.cpu_count(logical=False) or 1,
