@@ -23,6 +23,7 @@ RUNS_NEEDED = {50: 1, 90: 64, 99: 662}
 # Fewer values than this hold no 95 % interval of a median: 1 - 2^(1-n) is below 0.95.
 FEWEST_FOR_INTERVAL = 6
 _VALUES_AT_ONCE = 4_000_000
+_Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
 def percentile(samples: Series, rank: int) -> tuple[float | None, str | None]:
@@ -107,3 +108,10 @@ def verdict(ci95: tuple[float, float], values: int) -> str:
     if values >= FEWEST_FOR_INTERVAL and ci95[1] < 1:
         return "slower"
     return "no difference shown"
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of `count` (https://doi.org/10.1080/01621459.1927.10502953)."""
+    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
+    half = _Z / (1 + _Z**2 / count) * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    return max(0.0, centre - half), min(1.0, centre + half)

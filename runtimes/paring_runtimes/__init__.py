@@ -34,6 +34,7 @@ from paring_runtimes.session import BoundRun, Session
 
 if TYPE_CHECKING:
     from paring_runtimes.generation.row import Generation
+    from paring_runtimes.generation.scoring import Scores
     from paring_runtimes.generation.session import GenerativeSession
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Manifest",
     "MissingExtraError",
     "ParingError",
+    "Scores",
     "Session",
     "TensorSpec",
     "load",
@@ -56,8 +58,9 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import what only language models need when it is first asked for."""
-    if name not in ("Generation", "GenerativeSession"):
+    if name not in ("Generation", "GenerativeSession", "Scores"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from paring_runtimes.generation import row, session
+    from paring_runtimes.generation import row, scoring, session
 
-    return row.Generation if name == "Generation" else session.GenerativeSession
+    known = {"Generation": row.Generation, "Scores": scoring.Scores}
+    return known.get(name, session.GenerativeSession)

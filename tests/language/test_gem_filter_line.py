@@ -15,10 +15,10 @@ from language_files import llama_folder  # noqa: E402
 
 import paring_runtimes  # noqa: E402
 from paring.cli import app  # noqa: E402
-from paring.language.filter_layers import wilson  # noqa: E402
 from paring.language.needles import needle_prompts  # noqa: E402
 from paring.transforms._decoder import open_decoder  # noqa: E402
 from paring.transforms.gem_filter import Config, GemFilter, recall_by_layer  # noqa: E402
+from paring_profiles.statistics import wilson  # noqa: E402
 from paring_runtimes.artifact import read_manifest, verify_files  # noqa: E402
 
 K = 24

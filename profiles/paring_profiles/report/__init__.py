@@ -13,7 +13,7 @@ from paring_profiles.report import html, markdown
 from paring_profiles.report.headline import headline
 from paring_profiles.result import Profile
 
-__all__ = ["ReportPaths", "headline", "write"]
+__all__ = ["ReportPaths", "headline", "write", "write_whole"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ def write(profile: Profile, folder: Path, *, curve: dict[str, Any] | None = None
     folder.mkdir(parents=True, exist_ok=True)
     paths = ReportPaths(folder / "report.html", folder / "profile.json", folder / "report.md")
     store.write(profile, paths.json)
-    _write_whole(paths.markdown, text)
-    _write_whole(paths.html, page)
+    write_whole(paths.markdown, text)
+    write_whole(paths.html, page)
     return paths
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Writes beside `path`, then renames: a reader sees the old file or the new one."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:

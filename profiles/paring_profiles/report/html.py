@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from paring_profiles.report import answers, details, pictures, plots, tables
+from paring_profiles.report import answers, details, pictures, plots, robustness, tables
 from paring_profiles.report import curve as curves
 from paring_profiles.report.drawing import Plot
 from paring_profiles.report.headline import headline, others
@@ -40,16 +40,24 @@ def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
         ArtifactError: a candidate's `samples.npz` is damaged.
     """
     try:
-        from jinja2 import Environment, StrictUndefined
-
-        context = _context(profile, curve)
+        return page("template.html.j2", _context(profile, curve))
     except ModuleNotFoundError as error:
         raise MissingExtraError("writing a report", "report") from error
+
+
+def page(template: str, context: dict[str, Any]) -> str:
+    """A page of this folder's template, which extends `base.html.j2`, with the style inside."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_resource),
     )
     environment.filters["parts"] = _parts
-    return environment.from_string(_resource("template.html.j2")).render(context)
+    return environment.get_template(template).render(style=_resource("style.css"), **context)
 
 
 def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
@@ -60,13 +68,13 @@ def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
     left_out = {"encoder", "filter", *(() if phases & {"encoder", "filter"} else ("prefill",))}
     shown = [case for case in cases if case[2] not in left_out]
     return {
-        "style": _resource("style.css"),
         "profile": profile,
-        "headline": _unbroken(headline(profile)),
-        "others": [_unbroken(line) for line in others(profile)],
+        "headline": unbroken(headline(profile)),
+        "others": [unbroken(line) for line in others(profile)],
         "curve": curves.curve(curve) if curve else None,
         "curve_table": details.curve_table(curve) if curve else None,
-        "groups": tables.before_after(profile),
+        "groups": robustness.before_after(profile),
+        "robustness_tables": robustness.robustness_tables(profile),
         "latency_plots": _drawn(plots.latencies(profile, case) for case in shown),
         "realised": plots.realised(profile),
         "tokens": plots.tokens(profile),
@@ -102,7 +110,7 @@ def _parts(name: str) -> list[str]:
     return re.findall(r"[^-_/,.]*[-_/,.]+|[^-_/,.]+", name)
 
 
-def _unbroken(sentence: str) -> str:
+def unbroken(sentence: str) -> str:
     """Keeps a number and its percent sign on one line."""
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 

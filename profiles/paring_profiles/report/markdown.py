@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
-from paring_profiles.report import answers, details, tables
+from paring_profiles.report import answers, details, robustness, tables
 from paring_profiles.report.headline import headline, others
+from paring_profiles.report.marks import code as _code
+from paring_profiles.report.marks import fence as _fence
+from paring_profiles.report.marks import table_lines as _table
+from paring_profiles.report.marks import text as _text
 from paring_profiles.result import Candidate, Profile
 
 
@@ -18,6 +20,8 @@ def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
     if curve:
         parts += ["## Accuracy against speed-up", "", *_table(details.curve_table(curve))]
     parts += ["## Before and after", "", *_before_after(profile)]
+    for title, table in robustness.robustness_tables(profile):
+        parts += [f"## {_text(title)}", "", *_table(table)]
     token_table = details.token_table(profile)
     if token_table.rows:
         parts += [f"## {token_table.header[1]}", "", *_table(token_table)]
@@ -51,7 +55,7 @@ def _bullets(lines: list[str]) -> list[str]:
 def _before_after(profile: Profile) -> list[str]:
     names = [candidate.name for candidate in profile.candidates]
     lines = []
-    for group in tables.before_after(profile):
+    for group in robustness.before_after(profile):
         header = (group.title, "Provenance", *names)
         rows = tuple(
             (row.label, row.provenance or tables.ABSENT, *(_cell(cell) for cell in row.cells))
@@ -90,34 +94,3 @@ def _conditions(profile: Profile) -> list[str]:
     versions = tuple(sorted(profile.tools.items()))
     lines += _table(tables.Table(("Tool", "Version"), versions))
     return [*lines, f"Measured {_text(profile.created)}."]
-
-
-def _table(table: tables.Table) -> list[str]:
-    rule = "| " + " | ".join("---" for _ in table.header) + " |"
-    return [_line(table.header), rule, *(_line(row) for row in table.rows), ""]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(_text(cell) for cell in cells) + " |"
-
-
-def _text(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    one_line = " ".join(text.split())
-    return re.sub(r"([\\`*\[\]<>|#&])", r"\\\1", one_line)
-
-
-def _code(text: str) -> str:
-    """A code span; its fence is longer than any run of backticks inside."""
-    ticks = "`" * (_longest_run(text) + 1)
-    pad = " " if "`" in text else ""
-    return f"{ticks}{pad}{' '.join(text.split())}{pad}{ticks}"
-
-
-def _fence(text: str, language: str = "yaml") -> list[str]:
-    ticks = "`" * max(3, _longest_run(text) + 1)
-    return [f"{ticks}{language}", text, ticks]
-
-
-def _longest_run(text: str) -> int:
-    return max((len(run) for run in re.findall("`+", text)), default=0)

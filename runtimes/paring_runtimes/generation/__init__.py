@@ -5,5 +5,6 @@
 - `prompt_filter`: which tokens of a long prompt are read, by a graph of the artifact.
 - `sampling`: from logits to a token id. `options`: what a caller may ask for.
 - `tokenizer`, `detokenizer`, `stop`, `chat`: text to ids and back, as a stream.
+- `scoring`: the log-likelihood of given continuations.
 - `row`: the state of one prompt. `batch_run`: the rounds of a batch. `session`: `GenerativeSession`.
 """

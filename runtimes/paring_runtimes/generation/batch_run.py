@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from paring_runtimes.generation.row import Generation, Row
@@ -22,6 +22,10 @@ class Cache(Protocol):
         """Append one token a row, None where the row is finished; return the logits after it."""
         ...
 
+    def mark(self) -> Callable[[], None]:
+        """Return a call that forgets every step since now; it may be called again and again."""
+        ...
+
 
 class BatchRun:
     """Runs once. For one thread.
@@ -34,20 +38,20 @@ class BatchRun:
 
     def __init__(self, rows: list[Row], cache: Cache, begin_ns: int) -> None:
         self.rows = rows
-        self._cache = cache
-        self._begin_ns = begin_ns
+        self.cache = cache
+        self.begin_ns = begin_ns
 
     def rounds(self) -> Generator[list[str], None, None]:
         """Take one token a row and yield the new text of each, until every row is finished."""
         for row in self.rows:
             row.shorten()
-        logits = self._cache.prefill([row.read for row in self.rows])
+        logits = self.cache.prefill([row.read for row in self.rows])
         while True:
             yield [row.take(scores) for row, scores in zip(self.rows, logits, strict=True)]
             tokens = [row.next_token for row in self.rows]
             if all(token is None for token in tokens):
                 return
-            logits = self._cache.step(tokens)
+            logits = self.cache.step(tokens)
 
     def pieces(self) -> Generator[str, None, Generation]:
         """Yield the new text of a single row as it comes; return its result."""
@@ -58,4 +62,4 @@ class BatchRun:
 
     def results(self) -> list[Generation]:
         """Return what was generated, once every row is finished."""
-        return [row.result(self._begin_ns) for row in self.rows]
+        return [row.result(self.begin_ns) for row in self.rows]

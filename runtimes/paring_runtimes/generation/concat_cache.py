@@ -6,7 +6,7 @@ the left, so that the last token of every row is the last column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,16 @@ class ConcatCache:
         positions = np.where(live, self.lengths, self.lengths - 1)
         self.lengths += live
         return self._run(np.array(ids)[:, None], positions[:, None])
+
+    def mark(self) -> Callable[[], None]:
+        """Return a call that forgets every step since now; it holds on to the cache as it is now."""
+        past, mask, lengths = self._past, self._mask, self.lengths.copy()
+
+        def rewind() -> None:
+            self._past, self._mask = past, mask
+            self.lengths[:] = lengths
+
+        return rewind
 
     def _run(self, ids: NDArray[Any], positions: NDArray[Any]) -> NDArray[Any]:
         feeds = dict(zip(_INDICES, (ids, self._mask, positions), strict=True))

@@ -87,6 +87,15 @@ class InPlaceCache:
         self.rows += live
         return self._step(np.array(ids)[:, None], places, np.zeros(self._batch, np.int64), slots)
 
+    def mark(self) -> Callable[[], None]:
+        """Return a call that forgets every step since now: its rows are written over before they are seen."""
+        lengths, rows = self.lengths.copy(), self.rows.copy()
+
+        def rewind() -> None:
+            self.lengths[:], self.rows[:] = lengths, rows
+
+        return rewind
+
     def _reserve(self, rows: int | NDArray[Any]) -> None:
         """Make the buffers of each group long enough, by a copy into some of a greater power of two."""
         wanted = np.broadcast_to(rows, len(self._slots))

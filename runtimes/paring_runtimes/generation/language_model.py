@@ -24,7 +24,7 @@ class FilterModel:
 
     Attributes:
         file: the graph that chooses them.
-        k: how many tokens stay.
+        k: how many tokens stay, unless a call says otherwise.
         layer: the layer whose attention scores them, counted from 0.
         pin_first: leading tokens that stay anyway, unless a call says otherwise.
         pin_last: last tokens that stay anyway, unless a call says otherwise.

@@ -31,6 +31,7 @@ class Options:
         cache: "in_place", "concat", or "auto" for the first that the artifact has.
         filter: whether the artifact's filter chooses the tokens that are read of a prompt longer than its
             k; None for yes where the artifact has a filter. True asks for one.
+        filter_k: how many tokens the filter keeps, at least 1; None is the artifact's.
         pin_first: leading tokens that the filter keeps anyway (a system prompt); None is the artifact's.
         pin_last: last tokens that the filter keeps anyway (a question); None is the artifact's.
     """
@@ -45,6 +46,7 @@ class Options:
     stop: Sequence[str] = ()
     cache: str = "auto"
     filter: bool | None = None
+    filter_k: int | None = None
     pin_first: int | None = None
     pin_last: int | None = None
 
@@ -62,6 +64,7 @@ class OptionArguments(TypedDict, total=False):
     stop: Sequence[str]
     cache: str
     filter: bool | None
+    filter_k: int | None
     pin_first: int | None
     pin_last: int | None
 
@@ -102,6 +105,11 @@ def _check_numbers(options: Options) -> None:
             "repetition_penalty",
             number(options.repetition_penalty) and options.repetition_penalty > 0,
             "a number over 0, 1 for no penalty",
+        ),
+        (
+            "filter_k",
+            options.filter_k is None or whole(options.filter_k, 1),
+            "None or a whole number of at least 1",
         ),
         ("filter", options.filter is None or isinstance(options.filter, bool), "None, True or False"),
         *(

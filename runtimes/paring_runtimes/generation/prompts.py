@@ -35,12 +35,17 @@ def prompts_to_ids(
     if not given:
         raise InputError("prompts: expected at least one text or list of token ids, given none")
     return [
-        _ids(prompt, encode, model, "prompt" if single else f"prompts[{index}]")
+        ids_of(prompt, encode, model, "prompt" if single else f"prompts[{index}]")
         for index, prompt in enumerate(given)
     ]
 
 
-def _ids(prompt: Any, encode: Callable[[str], list[int]], model: LanguageModel, where: str) -> list[int]:
+def ids_of(prompt: Any, encode: Callable[[str], list[int]], model: LanguageModel, where: str) -> list[int]:
+    """Return the ids of one text, or of a list of ids, which are checked.
+
+    Raises:
+        InputError: as `prompts_to_ids`; `where` is what the message calls it.
+    """
     if isinstance(prompt, str):
         ids = encode(prompt) if prompt else []
     elif _is_list(prompt) and all(map(_is_id, prompt)):

@@ -63,6 +63,7 @@ class Row:
         chooser: what shortens this prompt, or None.
 
     Attributes:
+        limit: as given.
         read: the ids that the model reads: the prompt, or what `shorten` left of it.
     """
 
@@ -80,7 +81,7 @@ class Row:
         self._chooser = chooser
         self._kept: tuple[int, ...] | None = None
         self._filter_ms: float | None = None
-        self._limit = limit
+        self.limit = limit
         self._options = options
         self._draw = draw
         self._ends = ends
@@ -106,6 +107,11 @@ class Row:
         self.read = [self.prompt[column] for column in self._kept]
         self._filter_ms = (perf_counter_ns() - begin_ns) / 1e6
 
+    def reading(self) -> tuple[tuple[int, ...] | None, str | None, float | None]:
+        """Return which tokens were read, their text, and how long the filter took; None without a filter."""
+        text = None if self._kept is None else self._detokenizer.whole(self.read)
+        return self._kept, text, self._filter_ms
+
     def take(self, logits: NDArray[Any]) -> str:
         """Choose the next token from logits [vocab]; return the text that is certain with it."""
         if self.finish_reason:
@@ -126,7 +132,7 @@ class Row:
         piece = self._stops.feed(self._detokenizer.add(token))
         if self._stops.found is not None:
             self.finish_reason = "stop"
-        elif len(self._tokens) == self._limit:
+        elif len(self._tokens) == self.limit:
             self.finish_reason = "length"
             piece += self._stops.finish()
         return piece
@@ -135,6 +141,7 @@ class Row:
         """Return the finished row; `begin_ns` is when its batch began."""
         assert self.finish_reason
         steps = len(self._tokens) - 1
+        kept, kept_text, filter_ms = self.reading()
         return Generation(
             text="".join(self._pieces),
             token_ids=tuple(self._tokens),
@@ -142,7 +149,7 @@ class Row:
             prompt_length=len(self.prompt),
             first_token_ms=(self._first_ns - begin_ns) / 1e6,
             decode_ms_per_token=(self._last_ns - self._first_ns) / 1e6 / steps if steps else None,
-            kept=self._kept,
-            kept_text=None if self._kept is None else self._detokenizer.whole(self.read),
-            filter_ms=self._filter_ms,
+            kept=kept,
+            kept_text=kept_text,
+            filter_ms=filter_ms,
         )

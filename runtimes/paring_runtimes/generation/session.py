@@ -24,8 +24,9 @@ from paring_runtimes.generation.language_model import LanguageModel
 from paring_runtimes.generation.open_graphs import OpenGraphs
 from paring_runtimes.generation.options import OptionArguments, Options, options_of
 from paring_runtimes.generation.prompt_filter import PromptFilter
-from paring_runtimes.generation.prompts import prompts_to_ids
+from paring_runtimes.generation.prompts import ids_of, prompts_to_ids
 from paring_runtimes.generation.row import Generation, Row
+from paring_runtimes.generation.scoring import Scores, score
 from paring_runtimes.generation.tokenizer import TextTokenizer
 from paring_runtimes.manifest import Manifest
 from paring_runtimes.session import Session
@@ -44,7 +45,7 @@ class GenerativeSession(Session):
     """A language model, opened by `load`. Every call has its own cache: many threads may call at once.
 
     `generate`, `stream` and `chat` take the options of `paring_runtimes.generation.options.Options` as
-    keyword arguments. They raise:
+    keyword arguments. They, and `score`, raise:
 
     - InputError: a prompt that is empty or too long, an option out of range, a filter that is not there;
     - MissingExtraError: `tokenizers` (or, for `chat`, jinja2) is not installed;
@@ -126,6 +127,51 @@ class GenerativeSession(Session):
         """
         return self.generate(self.chat_ids(messages), image, **options)[0]
 
+    def score(
+        self,
+        prompt: str | Sequence[int] | NDArray[Any],
+        continuations: Sequence[str | Sequence[int]],
+        image: Images | None = None,
+        *,
+        cache: str = "auto",
+        filter: bool | None = None,
+        filter_k: int | None = None,
+        pin_first: int | None = None,
+        pin_last: int | None = None,
+    ) -> Scores:
+        """Say how likely the model finds each continuation of a prompt, which is read once.
+
+        Args:
+            prompt: a text or token ids; a filter shortens it as in `generate`.
+            continuations: texts or token ids. A text is encoded alone, without special tokens: give it
+                the blank before its first word.
+            image: as of `generate`.
+            cache: as in `Options`, like those that follow.
+            filter: see there.
+            filter_k: see there.
+            pin_first: see there.
+            pin_last: see there.
+        """
+        encode = functools.partial(self.tokenizer.encode, special=False)
+        if isinstance(continuations, str) or not len(continuations):
+            raise InputError("continuations: expected texts or lists of token ids, at least one, in a list")
+        following = [
+            ids_of(one, encode, self.model, f"continuations[{index}]")
+            for index, one in enumerate(continuations)
+        ]
+        longest = max(map(len, following))
+        told: OptionArguments = {"max_new_tokens": longest, "cache": cache, "filter": filter}
+        told |= {"filter_k": filter_k, "pin_first": pin_first, "pin_last": pin_last}
+        run = self._start(prompt, options_of(told), image)
+        if len(run.rows) != 1:
+            raise InputError(f"score: expected one prompt, given {len(run.rows)}")
+        if run.rows[0].limit < longest:
+            raise InputError(
+                f"continuations: {longest} tokens, and behind this prompt the model has positions for"
+                f" {run.rows[0].limit}; shorten it"
+            )
+        return score(run, following)
+
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """Return the prompt of a conversation as token ids, for `stream` and `generate`."""
         text = conversation_text(self.path, messages)
@@ -182,13 +228,14 @@ class GenerativeSession(Session):
         """Return the open filter where a prompt is longer than what it keeps."""
         native, model = self._chooser, self.model.filter
         if native is None or model is None:
-            if options.filter or options.pin_first is not None or options.pin_last is not None:
+            if options.filter or {options.filter_k, options.pin_first, options.pin_last} != {None}:
                 raise InputError(
-                    "filter, pin_first, pin_last: this artifact has no filter; convert with -t gem_filter"
+                    "filter, filter_k, pin_first, pin_last: this artifact has no filter;"
+                    " convert with -t gem_filter"
                 )
             return None
         chooser = PromptFilter(native, model, options)
-        if options.filter is False or all(len(ids) <= model.k for ids in prompts):
+        if options.filter is False or all(len(ids) <= chooser.k for ids in prompts):
             return None
         native.open()
         return chooser

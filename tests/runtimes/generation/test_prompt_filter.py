@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_lm import POSITIONS, save_artifact
 
 from paring_runtimes import ArtifactError, GenerativeSession, InputError, load
+from paring_runtimes.generation.prompt_filter import best
 
 K = 8
 LONG = "a prompt of many more letters than stay"
@@ -22,11 +24,11 @@ def filtering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GenerativeSe
         yield opened
 
 
-def kept_by_hand(ids: list[int], first: int, last: int) -> list[int]:
+def kept_by_hand(ids: list[int], first: int, last: int, k: int = K) -> list[int]:
     """The highest ids, and what is pinned."""
     pinned = {*range(first), *range(len(ids) - last, len(ids))}
     best = sorted(range(len(ids)), key=lambda place: (place not in pinned, -ids[place], place))
-    return sorted(best[:K])
+    return sorted(best[:k])
 
 
 @pytest.mark.parametrize("form", ["in_place", "concat"])
@@ -45,6 +47,23 @@ def test_the_answer_is_that_to_the_kept_tokens(
     assert found.kept_text == "".join(LONG[column] for column in columns)
     assert found.filter_ms is not None
     assert 0 < found.filter_ms < found.first_token_ms
+
+
+@pytest.mark.parametrize("k", [1, 3, K + 1, 20])
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_call_may_keep_another_number(filtering: GenerativeSession, k: int, last: int) -> None:
+    ids = filtering.tokenizer.encode(LONG)
+    (found,) = filtering.generate(LONG, filter_k=k, pin_first=0, pin_last=last, **OPTIONS)
+    assert found.kept == tuple(kept_by_hand(ids, 0, last, k))
+    (own,) = filtering.generate(LONG, filter_k=K, pin_first=0, pin_last=last, **OPTIONS)
+    assert own.kept == tuple(kept_by_hand(ids, 0, last))
+
+
+def test_both_ways_to_choose_agree_on_plateaus() -> None:
+    scores = np.array([2.0, 1.0, 1.0, 3.0, 1.0, 1.0])
+    assert best(scores, 3) == (0, 1, 3)
+    assert best(scores, 4, (0, 2)) == (0, 3, 4, 5)
+    assert best(scores, 9, (1, 1)) == (0, 1, 2, 3, 4, 5)
 
 
 @pytest.mark.parametrize("prompt", ["x", LONG[:K]])
@@ -99,6 +118,8 @@ def test_the_answer_may_be_longer_where_fewer_tokens_are_read(filtering: Generat
         ({"pin_last": 8}, "9 tokens are pinned, but only 8 stay"),  # the artifact pins the first
         ({"pin_first": -1}, "pin_first: expected None or a whole number"),
         ({"filter": 1}, "filter: expected None, True or False"),
+        ({"filter_k": 0}, "filter_k: expected None or a whole number of at least 1"),
+        ({"filter_k": 4, "pin_last": 4}, "5 tokens are pinned, but only 4 stay"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -108,7 +129,7 @@ def test_what_does_not_fit_is_refused(
         filtering.generate(LONG, **options)
 
 
-@pytest.mark.parametrize("options", [{"filter": True}, {"pin_first": 1}, {"pin_last": 0}])
+@pytest.mark.parametrize("options", [{"filter": True}, {"filter_k": 3}, {"pin_first": 1}, {"pin_last": 0}])
 def test_a_filter_that_is_not_there_is_missed(session: GenerativeSession, options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="this artifact has no filter"):
         session.generate(LONG, **options)

@@ -226,11 +226,13 @@ def save_filter(path: Path, k: int) -> None:
     axis = {"axis": 1, "largest": 1, "sorted": 1}
     g.nodes.append(helper.make_node("TopK", [scores, count], ["best", "chosen"], **axis))
     g.nodes.append(helper.make_node("TopK", ["chosen", count], ["columns", "order"], axis=1, largest=0))
+    g.op("Cast", "input_ids", output="scores", to=TensorProto.FLOAT)
     inputs = (
         TensorSpec("input_ids", "int64", ("batch", "length")),
         *(TensorSpec(name, "int64", (1,)) for name in ("pin_first", "pin_last")),
     )
-    g.save(path, inputs, (TensorSpec("columns", "int64", ("batch", "kept")),))
+    columns = TensorSpec("columns", "int64", ("batch", "kept"))
+    g.save(path, inputs, (columns, TensorSpec("scores", "float32", ("batch", "length"))))
 
 
 def save_artifact(

@@ -38,7 +38,9 @@ def filter_layers(
         list[float] | None, typer.Option(min=0, max=1, help="where the needle is; may be repeated")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="may be repeated")] = None,
-    chat: Annotated[bool, typer.Option(help="lay prompts out by the chat template, if there is one")] = True,
+    ask: Annotated[
+        str, typer.Option(help="how prompts end: chat (its template, if any), question or sentence")
+    ] = "chat",
     wanted: Annotated[float, typer.Option(min=0, max=1, help="recall that a layer must reach")] = 0.95,
     allow: Allow = None,
     json: Json = False,
@@ -65,7 +67,7 @@ def filter_layers(
             tuple(depth or default.depths),
             tuple(seed or default.seeds),
             told.text if isinstance(told, TextData) else None,
-            chat,
+            ask,
         )
         found = run(source, Config(k=k, kernel=kernel), retrieval, wanted, progress)
     if json:

@@ -49,6 +49,9 @@ def generate(
         bool | None,
         typer.Option("--filter/--no-filter", help="whether the artifact's filter shortens a long prompt"),
     ] = None,
+    filter_k: Annotated[
+        int | None, typer.Option(help="tokens that the filter keeps; default: the artifact's")
+    ] = None,
     pin_first: Annotated[
         int | None, typer.Option(help="leading tokens that the filter keeps; default: the artifact's")
     ] = None,
@@ -79,6 +82,7 @@ def generate(
             stop=stop or (),
             cache=cache,
             filter=filter_,
+            filter_k=filter_k,
             pin_first=pin_first,
             pin_last=pin_last,
         )

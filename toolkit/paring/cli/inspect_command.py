@@ -13,6 +13,7 @@ from paring_runtimes.artifact import verify_files
 
 from .language_rows import language_rows
 from .output import Json, console, print_json, table
+from .quality_table import show_robustness
 
 
 def register(tree: typer.Typer) -> None:
@@ -49,6 +50,7 @@ def inspect(artifact: Annotated[Path, typer.Argument(help="artifact folder")], j
             ["tools", _pairs(manifest.tools)],
         ],
     )
+    show_robustness((manifest.quality or {}).get("robustness"))
     rows = [[name, f"{sizes[name]:,}", digest] for name, digest in manifest.files.items()]
     table("files (all as they were written)", ("file", "bytes", "SHA-256"), rows)
     console.print("whole     every file matches its digest")

@@ -6,12 +6,12 @@ prompts is Wilson's, which is meant for yes and no and so is wide enough for sha
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from paring_profiles.statistics import wilson
 from paring_runtimes.errors import ExportError, RecipeError
 
 from ..sources import LoadedLanguageModel
@@ -21,8 +21,6 @@ from ..transforms._gem_filter import choose_layer
 from ..transforms.gem_filter import Config, recall_by_layer
 from .needles import FILLER, NeedlePrompt, needle_prompts
 
-Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
-
 
 @dataclass(frozen=True)
 class Retrieval:
@@ -30,14 +28,14 @@ class Retrieval:
 
     Attributes:
         text: what the needles are hidden in; None is a small text of our own, repeated.
-        chat: lay prompts out by the chat template, where there is one.
+        ask: how a prompt ends, "sentence", "question" or "chat"; see `needle_prompts`.
     """
 
     lengths: tuple[int, ...]
     depths: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     seeds: tuple[int, ...] = (0, 1)
     text: str | None = None
-    chat: bool = True
+    ask: str = "chat"
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def _prompts(source: LoadedLanguageModel, config: Config, retrieval: Retrieval) 
             raise RecipeError(f"length: of {length} tokens all stay when k is {config.k}; ask for more")
     text = FILLER if retrieval.text is None else retrieval.text
     return needle_prompts(
-        tokenizer, text, retrieval.lengths, retrieval.depths, retrieval.seeds, retrieval.chat
+        tokenizer, text, retrieval.lengths, retrieval.depths, retrieval.seeds, retrieval.ask
     )
 
 
@@ -115,10 +113,3 @@ def _layer(index: int, recall: list[float], depth: int) -> LayerRecall:
     mean = sum(recall) / len(recall)
     whole = sum(share >= 1 for share in recall) / len(recall)
     return LayerRecall(index, mean, wilson(mean, len(recall)), whole, index / depth)
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `count` (https://doi.org/10.1080/01621459.1927.10502953)."""
-    centre = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
-    half = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
-    return max(0.0, centre - half), min(1.0, centre + half)

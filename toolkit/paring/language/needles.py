@@ -1,31 +1,20 @@
 """Long prompts that hide one sentence, the needle, in a text and ask for it at the end.
 
-Where a tokenizer has a chat template the prompt is laid out by it, as a user's message: what scores the
-tokens is then the token after which the assistant speaks, as in use.
+They are those of `paring needle`, made with the tokenizer of the model itself: what scores the tokens is the
+last token of a prompt, so that a layer must be judged by prompts that end as in use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
-import numpy as np
+from paring_profiles.needle.frames import ASKS, chat_frame, message, plain_frame
+from paring_profiles.needle.haystack import FILLER, Frame, Plan, haystacks
+from paring_runtimes.errors import InputError, RecipeError
 
-from paring_runtimes.errors import RecipeError
-
-FILLER = (
-    "The river turns south below the old mill and is slow there. In spring the meadows are under water for a"
-    " week or two, and nobody minds. The ferry has not run since the bridge was built. On market days the"
-    " square fills before eight, and by noon the bread is gone. A bench by the church gives shade until four."
-    " The school has two classes and one teacher, who also plays the organ. Trains stop twice a day,"
-    " going north in the morning and coming back at dusk. Most houses have a garden and a view."
-    " The winters are mild, but the wind from the pass can last for days. Letters take three days to arrive."
-)
-PLACES = ("Lisbon", "Oslo", "Nairobi", "Lima", "Kyoto", "Denver", "Cairo", "Perth", "Quito", "Riga")
-_MARK = "\N{WHITE SQUARE}text\N{WHITE SQUARE}"  # stands for the message while a template is read
-_SENTENCE = 64  # tokens that a needle moves forward at most, to stand after a full stop
+__all__ = ["FILLER", "NeedlePrompt", "needle_prompts"]
 
 
 @dataclass(frozen=True)
@@ -53,60 +42,55 @@ def needle_prompts(
     lengths: Sequence[int],
     depths: Sequence[float],
     seeds: Sequence[int],
-    chat: bool = True,
+    ask: str = "chat",
 ) -> list[NeedlePrompt]:
     """A prompt for every length (tokens), depth and seed; a text too short for a length is repeated.
 
+    Args:
+        tokenizer: of transformers.
+        text: the hay.
+        lengths: tokens of a prompt.
+        depths: 0 to 1.
+        seeds: see `NeedlePrompt`.
+        ask: "sentence", "question" or "chat", as in `paring_profiles.needle.frames`; "chat" is "question"
+            where there is no chat template.
+
     Raises:
-        RecipeError: a length that does not even hold needle and question.
+        RecipeError: another `ask`; a length that does not even hold needle and question.
     """
-    hay = encoded(tokenizer, text)
-    ends = {token for token in set(hay) if tokenizer.decode([token]).endswith(".")}
+    if ask not in ASKS:
+        raise RecipeError(f"ask: expected one of {', '.join(ASKS)}, given {ask!r}")
+    own = _Tokenizer(tokenizer)
+    try:
+        found = haystacks(own, text, _frame(own, ask), Plan(lengths, depths, seeds))
+    except InputError as error:
+        raise RecipeError(str(error)) from error
     return [
-        _prompt(tokenizer, hay, ends, length, depth, seed, chat)
-        for length, depth, seed in product(lengths, depths, seeds)
+        NeedlePrompt(one.ids, one.facts[0].tokens, str(one.facts[0].number), one.depth, one.seed)
+        for one in found
     ]
 
 
-def encoded(tokenizer: Any, text: str) -> list[int]:
-    """Ids of a text alone."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
-    return ids
+class _Tokenizer:
+    """A tokenizer of transformers, called as that of the runtime is."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        ids: list[int] = self.inner(text, add_special_tokens=special).input_ids
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        text: str = self.inner.decode(ids)
+        return text
 
 
-def _prompt(
-    tokenizer: Any, hay: list[int], ends: set[int], length: int, depth: float, seed: int, chat: bool
-) -> NeedlePrompt:
-    rng = np.random.default_rng((seed, length, round(depth * 1000)))
-    place, number = PLACES[rng.integers(len(PLACES))], int(rng.integers(10000, 99999))
-    needle = encoded(tokenizer, f" The secret number of the {place} office is {number}.")
-    before, after = _layout(tokenizer, chat)
-    question = f"\n\nWhat is the secret number of the {place} office? Answer with the number only."
-    asked = encoded(tokenizer, question) + after
-    room = length - len(before) - len(needle) - len(asked)
-    if room < 1:
-        raise RecipeError(f"length {length}: needle and question alone have {length - room} tokens")
-    start = int(rng.integers(max(1, len(hay) - room)))
-    body = (hay[start:] + hay * (room // len(hay) + 1))[:room]
-    at = _sentence_end(body, int(depth * room), ends)
-    ids = [*before, *body[:at], *needle, *body[at:], *asked]
-    begin = len(before) + at
-    return NeedlePrompt(tuple(ids), (begin, begin + len(needle)), str(number), depth, seed)
-
-
-def _sentence_end(body: list[int], at: int, ends: set[int]) -> int:
-    """The first place from `at` on that follows a full stop; `at` where there is none near."""
-    near = range(at, min(len(body), at + _SENTENCE))
-    return next((place for place in near if place and body[place - 1] in ends), at)
-
-
-def _layout(tokenizer: Any, chat: bool) -> tuple[list[int], list[int]]:
-    """Ids before and after the text."""
-    if chat and tokenizer.chat_template:
-        message = [{"role": "user", "content": _MARK}]
-        whole = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-        before, found, after = whole.partition(_MARK)
-        if found:
-            return encoded(tokenizer, before), encoded(tokenizer, after)
-    first = tokenizer("").input_ids[:1]
-    return first if first == [tokenizer.bos_token_id] else [], encoded(tokenizer, "\nAnswer:")
+def _frame(tokenizer: _Tokenizer, ask: str) -> Frame:
+    inner = tokenizer.inner
+    if ask == "chat" and inner.chat_template:
+        whole = inner.apply_chat_template([message()], tokenize=False, add_generation_prompt=True)
+        found = chat_frame(tokenizer, whole)
+        if found is not None:
+            return found
+    return plain_frame(tokenizer, tokenizer.encode("")[:1] == [inner.bos_token_id], ask == "sentence")
