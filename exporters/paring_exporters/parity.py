@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from .non_finite import first_non_finite
+
 TOLERANCES = {"fp32": (1e-5, 1e-4), "fp16": (0.0025, 0.001)}
 TIE_MARGIN = {"fp32": 1e-5, "fp16": 2e-2}
 MAX_TIES = {"fp32": 0.25, "fp16": 0.75}
@@ -54,6 +56,7 @@ class CaseResult:
     ties: int
     passed: bool
     worst_output: str
+    non_finite: str = ""  # the first value that is not finite and should be another, in words
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,11 @@ class Parity:
         """What failed first, in words; None when nothing did."""
         bad = next((case for case in self.cases if not case.passed), None)
         if bad is not None:
+            where = f"case {bad.name} (batch {bad.batch}, {bad.image_size[0]}x{bad.image_size[1]}), output"
+            if bad.non_finite:
+                return f"{where} {bad.non_finite}"
             return (
-                f"case {bad.name} (batch {bad.batch}, {bad.image_size[0]}x{bad.image_size[1]}), output"
-                f" {bad.worst_output}: max abs {bad.max_abs:.3g}, max rel {bad.max_rel:.3g}, cosine"
+                f"{where} {bad.worst_output}: max abs {bad.max_abs:.3g}, max rel {bad.max_rel:.3g}, cosine"
                 f" {bad.cosine:.6f}; allowed atol {self.atol:g} + rtol {self.rtol:g}"
             )
         if not self.passed:
@@ -179,6 +184,7 @@ def _result(
         a, r, c = _distances(value[judged], actual[name][judged])
         absolute, relative, cosine = max(absolute, a), max(relative, r), min(cosine, c)
     first = next(iter(expected))
+    told = {name: _non_finite(value, actual[name]) for name, value in expected.items()}
     return CaseResult(
         name=case.name,
         batch=batch,
@@ -190,7 +196,12 @@ def _result(
         ties=int(excused.sum()),
         passed=not any((found & judged).any() for found in differing.values()),
         worst_output=worst,
+        non_finite=next((f"{name}: {said}" for name, said in told.items() if said), ""),
     )
+
+
+def _non_finite(expected: np.ndarray, actual: np.ndarray) -> str:
+    return first_non_finite(expected, actual) if expected.shape == actual.shape else ""
 
 
 def _differs(expected: np.ndarray, actual: np.ndarray, tolerance: tuple[float, float]) -> np.ndarray:
@@ -206,7 +217,10 @@ def _distances(expected: np.ndarray, actual: np.ndarray) -> tuple[float, float, 
         return float("inf"), float("inf"), -1.0
     if not expected.size:
         return 0.0, 0.0, 1.0
-    wanted, got = expected.astype(np.float64), actual.astype(np.float64)
+    if first_non_finite(expected, actual):
+        return float("inf"), float("inf"), -1.0
+    finite = np.isfinite(expected)  # what is not is equal in both
+    wanted, got = (np.where(finite, value, 0).astype(np.float64) for value in (expected, actual))
     gap = np.abs(got - wanted)
     norms = np.linalg.norm(wanted) * np.linalg.norm(got)
     cosine = float((wanted * got).sum() / norms) if norms else float(np.array_equal(wanted, got))

@@ -14,20 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
-from paring_profiles.result import Candidate, Latency, Profile
+from paring_profiles.result import Candidate, Case, Latency, Profile
 from paring_profiles.statistics import unpaired_ratio, verdict
 from paring_profiles.store import read
 from paring_runtimes.errors import InputError
 
 # Of the settings, those that change what a call costs; how long was measured does not.
-_SETTINGS = ("threads", "seed", "dims")
+_SETTINGS = ("threads", "seed", "dims", "new_tokens", "text", "image")
 _IGNORED_MACHINE = ("load_1m",)
 _ENGINES = ("onnxruntime", "onnxruntime-gpu")
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One candidate at one batch size, as one profile recorded it. `label` is unique."""
+    """One candidate in one case, as one profile recorded it. `label` is unique."""
 
     label: str
     profile: str
@@ -39,7 +39,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class RecordedComparison:
-    """A recorded candidate against the baseline at one batch size.
+    """A recorded candidate against the baseline in one case.
 
     Attributes:
         interleaved: timed in turns in one process. If not, the interval is that of two series
@@ -57,6 +57,8 @@ class RecordedComparison:
     realised: float | None
     verdict: str
     refused: str | None = None
+    prompt_tokens: int | None = None
+    phase: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def compare(profiles: Sequence[Profile | str | Path]) -> SideBySide:
     comparisons = []
     for profile, rows in zip(opened, groups, strict=True):
         for row in rows:
-            base = _at(reference, baseline, row.latency.batch_size)
+            base = _at(reference, baseline, row.latency.case)
             if base is not None and row is not base:
                 comparisons.append(_against(opened[0], base, profile, row))
     return SideBySide([row for rows in groups for row in rows], comparisons)
@@ -121,22 +123,20 @@ def _rows(profile: Profile, name: str) -> list[Recorded]:
     ]
 
 
-def _at(rows: Sequence[Recorded], candidate: str, batch_size: int) -> Recorded | None:
-    fitting = (r for r in rows if r.candidate.name == candidate and r.latency.batch_size == batch_size)
+def _at(rows: Sequence[Recorded], candidate: str, case: Case) -> Recorded | None:
+    fitting = (r for r in rows if r.candidate.name == candidate and r.latency.case == case)
     return next(fitting, None)
 
 
 def _against(reference: Profile, base: Recorded, profile: Profile, row: Recorded) -> RecordedComparison:
-    batch = row.latency.batch_size
-    mac_ratio = ratio_of_macs(base.candidate, row.candidate, batch)
+    case = row.latency.case
+    mac_ratio = ratio_of_macs(base.candidate, row.candidate, case)
     interleaved, refused = profile is reference, None
     ratio: float | None = None
     ci: tuple[float, float] | None = None
     said = "no ratio"
     if interleaved:
-        found = next(
-            c for c in profile.comparisons if c.candidate == row.candidate.name and c.batch_size == batch
-        )
+        found = next(c for c in profile.comparisons if c.candidate == row.candidate.name and c.case == case)
         ratio, ci, said = found.latency_ratio, found.latency_ratio_ci95, found.verdict
     elif differ := differences(reference, profile):
         refused = "they differ in " + ", ".join(differ)
@@ -147,7 +147,7 @@ def _against(reference: Profile, base: Recorded, profile: Profile, row: Recorded
     return RecordedComparison(
         baseline=base.label,
         candidate=row.label,
-        batch_size=batch,
+        batch_size=case[0],
         interleaved=interleaved,
         latency_ratio=ratio,
         latency_ratio_ci95=ci,
@@ -155,12 +155,14 @@ def _against(reference: Profile, base: Recorded, profile: Profile, row: Recorded
         realised=ratio / mac_ratio if ratio is not None and mac_ratio else None,
         verdict=said,
         refused=refused,
+        prompt_tokens=case[1],
+        phase=case[2],
     )
 
 
-def ratio_of_macs(baseline: Candidate, candidate: Candidate, batch_size: int) -> float | None:
+def ratio_of_macs(baseline: Candidate, candidate: Candidate, case: Case) -> float | None:
     """Return baseline MACs / candidate MACs; None when a count is missing or holds unknowns."""
-    ours, theirs = (c.macs.get(str(batch_size)) for c in (candidate, baseline))
+    ours, theirs = (c.macs_of(case) for c in (candidate, baseline))
     if not ours or not theirs or baseline.macs_unknown or candidate.macs_unknown:
         return None
     return theirs / ours

@@ -107,7 +107,7 @@ def interleave(
     shuffler = random.Random(settings.seed)
     turns = [Turns() for _ in calls]
     begin = told = time.perf_counter()
-    with _no_collection():
+    with without_collection():
         for _ in range(MAX_ROUNDS):
             shuffler.shuffle(order)
             for index in order:
@@ -145,7 +145,7 @@ def _share_done(turns: list[Turns], settings: Settings, elapsed_s: float) -> flo
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Keep Python's garbage collector out of the timed part."""
     enabled = gc.isenabled()
     gc.collect()

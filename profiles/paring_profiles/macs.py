@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paring_profiles.mac_formulas import FORMULAS, FREE_MICROSOFT, UNCOUNTED, Node, Shape
 from paring_profiles.onnx_graph import open_graph, real_shapes
+from paring_profiles.scan_bodies import bodies, body_of
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
 _STANDARD = {"", "ai.onnx"}
 
@@ -36,12 +38,15 @@ class MacCount:
     parameters: int
 
 
-def count(path: str | Path, shapes: Mapping[str, Shape]) -> MacCount:
+def count(
+    path: str | Path, shapes: Mapping[str, Shape], feeds: Mapping[str, NDArray[Any]] | None = None
+) -> MacCount:
     """Count the multiply-accumulates of one call with inputs of these shapes.
 
     Args:
         path: an ONNX file.
         shapes: every input's shape by name, without symbolic sizes.
+        feeds: values of inputs that a graph indexes by; others are made up.
 
     Raises:
         ArtifactError: not an ONNX file.
@@ -51,11 +56,14 @@ def count(path: str | Path, shapes: Mapping[str, Shape]) -> MacCount:
     model = open_graph(Path(path))
     counted = [node for node in model.graph.node if _key(node) in FORMULAS]
     names = {name for node in counted for name in (*node.input, *node.output) if name}
-    real = real_shapes(Path(path), model, shapes, names)
+    repeated = bodies(model, lambda node: _key(node) in FORMULAS)
+    real, turns = real_shapes(Path(path), model, shapes, names, feeds, repeated)
+    calls = [(node, real) for node in counted]
+    calls += [call for body in repeated for call in body.calls(turns)]
     by_operator: Counter[str] = Counter()
-    unknown = set(_unknown(model.graph.node))
-    for node in counted:
-        macs = FORMULAS[_key(node)](_with_shapes(node, real))
+    unknown = _unknown(model.graph.node)
+    for node, sizes in calls:
+        macs = FORMULAS[_key(node)](_with_shapes(node, sizes))
         if macs is None:
             unknown.add(_title(node))
         else:
@@ -86,8 +94,11 @@ def _with_shapes(node: onnx.NodeProto, real: Mapping[str, Shape]) -> Node:
     )
 
 
-def _unknown(nodes: Iterable[onnx.NodeProto]) -> set[str]:
-    """Return the operators that no formula covers, with those inside of loops and branches."""
+def _unknown(nodes: Iterable[onnx.NodeProto], outermost: bool = True) -> set[str]:
+    """Return the operators that no formula covers, with those inside of loops and branches.
+
+    What is inside of a Scan of the outermost graph is counted turn by turn.
+    """
     found = set()
     for node in nodes:
         domain, name = _key(node)
@@ -96,7 +107,9 @@ def _unknown(nodes: Iterable[onnx.NodeProto]) -> set[str]:
                 found.add(name)
         elif _key(node) not in FORMULAS and not (domain == "com.microsoft" and name in FREE_MICROSOFT):
             found.add(_title(node))
-        found |= {f"{inner} in {name}" for inner in _inside(node)}
+        repeated = outermost and node.op_type == "Scan"
+        inside = _unknown(body_of(node).node, False) if repeated else _inside(node)
+        found |= {f"{inner} in {name}" for inner in inside}
     return found
 
 
@@ -104,7 +117,7 @@ def _inside(node: onnx.NodeProto) -> set[str]:
     """Return what multiplies in a loop's or a branch's body: how often it runs is not known."""
     bodies = [g for a in node.attribute for g in ([a.g] if a.HasField("g") else a.graphs)]
     nodes = [inner for body in bodies for inner in body.node]
-    return {_title(inner) for inner in nodes if _key(inner) in FORMULAS} | _unknown(nodes)
+    return {_title(inner) for inner in nodes if _key(inner) in FORMULAS} | _unknown(nodes, False)
 
 
 def _parameters(model: onnx.ModelProto) -> int:

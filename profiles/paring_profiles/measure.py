@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import paring_runtimes
-from paring_profiles import inputs, latency, machine, macs, memory, noise, onnx_graph, operators
+from paring_profiles import inputs, latency, machine, macs, memory, noise, operators
+from paring_profiles.candidates import candidate, check, default_names
 from paring_profiles.compare import ratio_of_macs
+from paring_profiles.generation.measure import is_generative, profile_generation
 from paring_profiles.result import (
     Candidate,
     Comparison,
@@ -24,7 +26,6 @@ from paring_profiles.result import (
     Settings,
 )
 from paring_profiles.statistics import paired_ratio, verdict
-from paring_runtimes.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +69,8 @@ def profile(
 
     All sessions are open in this process, with the same threads. At each batch size they are warmed
     up and then timed in turns, in random order. Before, MACs are counted and memory is measured (at
-    the largest batch size, in processes of their own); after, operators are timed.
+    the largest batch size, in processes of their own); after, operators are timed. Language models are
+    measured by `generation.measure`, phase by phase.
 
     Args:
         paths: the baseline, then the candidates.
@@ -77,10 +79,13 @@ def profile(
         progress: called with what is being done and how much of all is done, 0 to 1.
 
     Raises:
-        InputError: nothing to measure, names that clash, a batch size that a model does not take.
+        InputError: nothing to measure, names that clash, a size that a model does not take, or language
+            models beside others.
         ArtifactError, EngineError, MissingExtraError: see `paring_runtimes.load`.
     """
-    _check(paths, settings, names)
+    check(paths, settings, names)
+    if any(is_generative(path) for path in paths):
+        return profile_generation(paths, settings, names, progress)
     say = progress or (lambda _what, _share: None)
     here = machine.describe()
     cores = machine.usable_cores()
@@ -116,28 +121,6 @@ def profile(
     )
 
 
-def _check(paths: Sequence[str | Path], settings: Settings, names: Sequence[str] | None) -> None:
-    if isinstance(paths, str | Path) or not paths:
-        raise InputError(f"profile: expected a list of at least one path, given {paths!r}")
-    if names is not None and len(names) != len(paths):
-        raise InputError(f"profile: {len(paths)} paths and {len(names)} names; give one a path")
-    if names is not None and len(set(names)) < len(names):
-        raise InputError(f"profile: names must differ, given {', '.join(names)}")
-    sizes = settings.batch_sizes
-    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
-        raise InputError(f"batch_sizes: expected different whole numbers of at least 1, given {list(sizes)}")
-
-
-def _default_names(paths: Sequence[str | Path]) -> list[str]:
-    """Return the files' stems and the folders' names; a number tells equal ones apart."""
-    names: list[str] = []
-    for number, path in enumerate(map(Path, paths), 1):
-        where = path.resolve()
-        name = where.stem if where.suffix == ".onnx" else where.name
-        names.append(name if name not in names else f"{name}-{number}")
-    return names
-
-
 def _open(
     stack: ExitStack,
     paths: Sequence[str | Path],
@@ -150,7 +133,7 @@ def _open(
             Path(path),
             stack.enter_context(paring_runtimes.load(path, threads=settings.threads)),
         )
-        for name, path in zip(names or _default_names(paths), paths, strict=True)
+        for name, path in zip(names or default_names(paths), paths, strict=True)
     ]
 
 
@@ -213,38 +196,19 @@ def _time_operators(subject: _Subject, settings: Settings) -> None:
             )
 
 
-def _size_bytes(subject: _Subject) -> int:
-    """Return the size of the model: the artifact's files, or a bare file and its weights."""
-    manifest = subject.session.manifest
-    if manifest is not None:
-        return sum((subject.path / name).stat().st_size for name in manifest.files)
-    beside = onnx_graph.external_files(onnx_graph.open_graph(subject.path))
-    return sum(file.stat().st_size for file in [subject.path, *(subject.path.parent / b for b in beside)])
-
-
 def _candidate(subject: _Subject) -> Candidate:
-    manifest = subject.session.manifest
-    graph: Mapping[str, Any] = manifest.graph if manifest else {}
     counts = subject.counts
-    counted = next(iter(counts.values())).parameters if counts else None
-    return Candidate(
-        name=subject.name,
-        path=str(subject.path),
-        format=manifest.format if manifest else "onnx",
-        size_bytes=_size_bytes(subject),
-        parameters=graph.get("parameters", counted),
+    return candidate(
+        subject.name,
+        subject.path,
+        subject.session.manifest,
+        parameters=next(iter(counts.values())).parameters if counts else None,
         macs={str(batch): count.total for batch, count in counts.items()},
         macs_unknown=sorted({name for count in counts.values() for name in count.unknown}),
-        tokens_per_layer=graph.get("tokens_per_layer"),
         peak_memory_bytes=subject.memory.peak_bytes if subject.memory else None,
         load_ms=subject.memory.load_ms if subject.memory else None,
         latency=subject.latency,
         operators=subject.operators,
-        source=manifest.source.get("spec") if manifest else None,
-        transforms=manifest.transforms if manifest else [],
-        recipe=manifest.recipe if manifest else {},
-        parity=manifest.parity if manifest else None,
-        quality=manifest.quality if manifest else None,
     )
 
 
@@ -267,7 +231,7 @@ def _compare_at(
 ) -> Comparison:
     baseline, candidate = (subjects[i].rounds_ms[batch_size] for i in (0, index))
     ratio, ci = paired_ratio(baseline, candidate, seed)
-    mac_ratio = ratio_of_macs(candidates[0], candidates[index], batch_size)
+    mac_ratio = ratio_of_macs(candidates[0], candidates[index], (batch_size, None, ""))
     return Comparison(
         baseline=candidates[0].name,
         candidate=candidates[index].name,

@@ -17,11 +17,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from paring_runtimes.errors import EngineError
+
+if TYPE_CHECKING:
+    from paring_runtimes import Session
 
 _RUNS = 3
 _TIMEOUT_SECONDS = 600
@@ -53,13 +56,13 @@ def measure(
     Raises:
         EngineError: that process failed; the message ends with what it said.
     """
-    request = {
-        "path": str(Path(path).resolve()),
-        "batch_size": batch_size,
-        "threads": threads,
-        "dims": dict(dims or {}),
-        "seed": seed,
-    }
+    request = {"batch_size": batch_size, "threads": threads, "dims": dict(dims or {}), "seed": seed}
+    return measure_apart(path, request)
+
+
+def measure_apart(path: str | Path, request: Mapping[str, Any]) -> MemoryUse:
+    """As `measure`; with "prompt_tokens" a language model answers, by `generation.run`."""
+    request = {**request, "path": str(Path(path).resolve())}
     command = [sys.executable, "-m", "paring_profiles.memory", json.dumps(request)]
     try:
         done = subprocess.run(
@@ -113,7 +116,6 @@ def _peak_bytes() -> int:
 def measure_here(request: Mapping[str, Any]) -> MemoryUse:
     """Measure in this process; only meaningful in a fresh one."""
     import paring_runtimes
-    from paring_profiles import inputs
 
     with suppress(ImportError):  # `load` says what is missing
         importlib.import_module("onnxruntime")  # importing it is no part of loading an artifact
@@ -122,13 +124,30 @@ def measure_here(request: Mapping[str, Any]) -> MemoryUse:
     begin = time.perf_counter_ns()
     with paring_runtimes.load(request["path"], threads=request["threads"]) as session:
         load_ms = (time.perf_counter_ns() - begin) / 1e6
-        shapes = inputs.concrete_shapes(
-            session.inputs, request["batch_size"], request["dims"], request["path"]
-        )
-        feeds = inputs.make(session.inputs, shapes, request["seed"])
-        for _ in range(_RUNS):
-            session.run(feeds)
+        if "prompt_tokens" in request:
+            _answer(session, request)
+        else:
+            _run(session, request)
     return MemoryUse(max(0, _peak_bytes() - before), load_ms)
+
+
+def _run(session: Session, request: Mapping[str, Any]) -> None:
+    from paring_profiles import inputs
+
+    shapes = inputs.concrete_shapes(session.inputs, request["batch_size"], request["dims"], request["path"])
+    feeds = inputs.make(session.inputs, shapes, request["seed"])
+    for _ in range(_RUNS):
+        session.run(feeds)
+
+
+def _answer(session: Session, request: Mapping[str, Any]) -> None:
+    from paring_profiles.generation.run import AnswerRun
+    from paring_profiles.result import Settings
+
+    told = {key: request[key] for key in ("seed", "new_tokens", "text", "image")}
+    run = AnswerRun(session, request["batch_size"], request["prompt_tokens"], Settings(**told))
+    for _ in range(_RUNS - 1):
+        run()
 
 
 if __name__ == "__main__":

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paring_profiles import inputs
+from paring_profiles.scan_bodies import ScanBody, expose
 from paring_runtimes.errors import ArtifactError, EngineError, MissingExtraError
 from paring_runtimes.manifest import TensorSpec
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
     from paring_profiles.mac_formulas import Shape
 
@@ -67,9 +69,14 @@ def input_specs(model: onnx.ModelProto) -> list[TensorSpec]:
 
 
 def real_shapes(
-    path: Path, model: onnx.ModelProto, feeds: Mapping[str, Shape], wanted: Iterable[str]
-) -> dict[str, Shape]:
-    """Run the graph once and return the shapes of the named tensors.
+    path: Path,
+    model: onnx.ModelProto,
+    shapes: Mapping[str, Shape],
+    wanted: Iterable[str],
+    feeds: Mapping[str, NDArray[Any]] | None = None,
+    repeated: Sequence[ScanBody] = (),
+) -> tuple[dict[str, Shape], dict[str, NDArray[Any]]]:
+    """Run the graph once; return the shapes of the named tensors, and those inside of `repeated`, by output.
 
     Inference cannot tell shapes that depend on values (TopK, a computed Reshape); a run can.
     `Shape` nodes are the only outputs, so no intermediate tensor outlives its use, and
@@ -84,14 +91,17 @@ def real_shapes(
     names = sorted(set(wanted) - known.keys())
     probe = copy.deepcopy(model)
     del probe.graph.output[:]
+    expose(probe, list(repeated))
     for i, name in enumerate(names):
         out = f"paring_shape_{i}"
         probe.graph.node.append(onnx.helper.make_node("Shape", [name], [out]))
         probe.graph.output.append(onnx.helper.make_tensor_value_info(out, onnx.TensorProto.INT64, None))
     specs = input_specs(model)
-    values = _run(path, probe, inputs.make(specs, feeds, seed=0)) if names else []
-    found = (tuple(int(size) for size in value) for value in values)
-    return known | dict(zip(names, found, strict=True))
+    given = {**inputs.make(specs, shapes, seed=0), **(feeds or {})}
+    told = [output.name for output in probe.graph.output]
+    values = dict(zip(told, _run(path, probe, given), strict=True)) if told else {}
+    found = (tuple(int(size) for size in values.pop(f"paring_shape_{i}")) for i in range(len(names)))
+    return known | dict(zip(names, found, strict=True)), values
 
 
 def _run(path: Path, probe: onnx.ModelProto, feeds: Mapping[str, Any]) -> list[np.ndarray[Any, Any]]:

@@ -10,6 +10,12 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 
+# What is timed apart when a language model answers. "decode" is one step: one token for each prompt.
+PHASES = ("first_token", "encoder", "filter", "prefill", "decode")
+
+# Batch size, tokens of a prompt (None for other models), phase ("" for a whole call of other models).
+Case = tuple[int, "int | None", str]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -23,6 +29,11 @@ class Settings:
         max_seconds: stop a measurement here, whatever `min_runs` says.
         seed: of the inputs and of the interleaving.
         dims: sizes for symbolic dimensions other than the batch.
+        prompt_tokens: of language models: one measurement for each length of prompts, an image's tokens
+            not counted.
+        new_tokens: that are generated after each prompt, the first among them.
+        text: a file that prompts are cut from; None for random ids.
+        image: a file that vision-language models see; None for random pixels.
     """
 
     batch_sizes: tuple[int, ...] = (1,)
@@ -32,6 +43,10 @@ class Settings:
     max_seconds: float = 120.0
     seed: int = 0
     dims: dict[str, int] = field(default_factory=dict)
+    prompt_tokens: tuple[int, ...] = (128,)
+    new_tokens: int = 32
+    text: str | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Latency:
-    """Latency of one candidate at one batch size, ms a call.
+    """Latency of one candidate at one batch size, ms a call; of a language model, ms a phase.
 
     A percentile below its minimal sample count is None (64 runs for p90, 662 for p99: MLPerf's early
     stopping, confidence 0.99) and `refused` says why.
@@ -70,6 +85,13 @@ class Latency:
     refused: dict[str, str] = field(default_factory=dict)  # {"p99_ms": "121 runs, 662 needed"}
     provenance: str = "measured"
     method: str = ""  # "ONNX Runtime 1.32.0, CPUExecutionProvider, 2 threads, perf_counter_ns around run"
+    prompt_tokens: int | None = None
+    phase: str = ""
+
+    @property
+    def case(self) -> Case:
+        """What was timed."""
+        return self.batch_size, self.prompt_tokens, self.phase
 
 
 @dataclass(frozen=True)
@@ -80,6 +102,41 @@ class OperatorTime:
     calls: int
     time_ms: float
     share: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of a transform, and how many tokens a prompt has before and after it."""
+
+    transform: str
+    place: str  # "before the model", "after layer 2"
+    tokens: str  # what is counted: "prompt" or "image"
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What it took, beside time, to answer prompts of one length.
+
+    Attributes:
+        read_tokens: what the model's first layer reads of a prompt, an image's tokens among them.
+        macs: multiply-accumulates of each phase, for the whole batch.
+        cache_rows: tokens that each layer's key-value cache holds after the prompts, the longest row's.
+        cache_bytes: of those tokens, all prompts of the batch together.
+        buffer_bytes: of the arrays that hold the cache after the last token, with the room that is left.
+        kept_text: what a filter left of the first prompt, where prompts are cut from a text.
+    """
+
+    batch_size: int
+    prompt_tokens: int
+    read_tokens: int
+    macs: dict[str, int]
+    cache_rows: list[int]
+    cache_bytes: int
+    buffer_bytes: int
+    stages: list[Stage]
+    kept_text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,11 +161,20 @@ class Candidate:
     parity: dict[str, Any] | None
     quality: dict[str, Any] | None
     energy: str = "not measured"
+    answered: list[Answered] = field(default_factory=list)  # of a language model
+
+    def macs_of(self, case: Case) -> int | None:
+        """Multiply-accumulates of what was timed, None where they were not counted."""
+        batch_size, prompt_tokens, phase = case
+        if prompt_tokens is None:
+            return self.macs.get(str(batch_size))
+        found = (a for a in self.answered if (a.batch_size, a.prompt_tokens) == case[:2])
+        return next((own.macs.get(phase) for own in found), None)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A candidate against the baseline at one batch size. Ratios above 1 mean that the candidate wins."""
+    """A candidate against the baseline in one case. Ratios above 1 mean that the candidate wins."""
 
     baseline: str
     candidate: str
@@ -118,6 +184,13 @@ class Comparison:
     mac_ratio: float | None  # baseline MACs / candidate MACs: the ideal speed-up
     realised: float | None  # latency_ratio / mac_ratio
     verdict: str  # "faster", "slower", "no difference shown"
+    prompt_tokens: int | None = None
+    phase: str = ""
+
+    @property
+    def case(self) -> Case:
+        """What was timed."""
+        return self.batch_size, self.prompt_tokens, self.phase
 
 
 @dataclass(frozen=True)

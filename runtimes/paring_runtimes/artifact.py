@@ -19,7 +19,7 @@ from paring_runtimes.decode import (
     manifest_from_json,
     manifest_to_json,
 )
-from paring_runtimes.errors import ArtifactError, IntegrityError
+from paring_runtimes.errors import ArtifactError, IntegrityError, OutputError
 from paring_runtimes.manifest import FILE_NAME, Manifest
 
 _CHUNK_BYTES = 1 << 20
@@ -114,15 +114,19 @@ def new_artifact(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
     killed between them leaves the old artifact, whole, as `.NAME.*.old`.
 
     Raises:
-        ArtifactError: `path` is taken, by an artifact and `overwrite` is false or by something
-            else; or the folder that was filled is not whole (no manifest, other files than its).
+        OutputError: `path` is taken, by an artifact and `overwrite` is false or by something else; or
+            no folder can be made there.
+        ArtifactError: the folder that was filled is not whole (no manifest, other files than its).
     """
     target = Path(os.path.abspath(path))  # noqa: PTH100 - a link stays the name it is
     _check_target(target, overwrite)
     missing_parents = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft = _sibling(target, "tmp")
-    draft.mkdir()  # unlike tempfile's folders, with the permissions that the user's umask gives
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()  # unlike tempfile's folders, with the permissions that the user's umask gives
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be made: {error.filename}: {error.strerror}") from error
     try:
         yield draft
         _check_whole(draft)
@@ -140,9 +144,11 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if not os.path.lexists(target) or (_is_folder(target) and not any(target.iterdir())):
         return
     if not overwrite:
-        raise ArtifactError(f"{target}: exists already; choose another path or allow overwriting")
+        raise OutputError(
+            f"{target}: exists already; choose another path, or replace it with --overwrite (overwrite=True)"
+        )
     if not _is_folder(target) or not (target / FILE_NAME).is_file():
-        raise ArtifactError(
+        raise OutputError(
             f"{target}: not overwritten: only an artifact (a folder with {FILE_NAME}) or an empty folder is"
         )
 

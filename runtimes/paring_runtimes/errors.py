@@ -4,7 +4,8 @@
 
     ParingError
      ├── ArtifactError          a folder is no artifact, or its manifest is wrong
-     │    └── IntegrityError    a file's SHA-256 differs from its manifest
+     │    ├── IntegrityError    a file's SHA-256 differs from its manifest
+     │    └── OutputError       an artifact cannot go where it shall
      ├── InputError             an input to `Session.run` has the wrong name, dtype or shape
      ├── EngineError            an engine refused the model
      ├── MissingExtraError      a part of paring is not installed; the message names the command
@@ -33,6 +34,12 @@ class ArtifactError(ParingError):
 
 class IntegrityError(ArtifactError):
     """A file's SHA-256 differs from its manifest."""
+
+
+class OutputError(ArtifactError):
+    """An artifact cannot go where it shall: something is there, or no folder can be made."""
+
+    exit_code = 2
 
 
 class InputError(ParingError, ValueError):

@@ -91,3 +91,16 @@ def test_the_reference_leaves_padding_out(decoder: Decoder) -> None:
     alone = list(reference(decoder, Prompt("", ids[:, 3:], np.array([2])), 2))
     for one, other in zip(padded, alone, strict=True):
         torch.testing.assert_close(torch.from_numpy(one), torch.from_numpy(other), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("bad", "said"), [(np.nan, "nan"), (np.inf, "inf")])
+def test_a_logit_that_is_not_finite_fails_and_is_placed(decoder: Decoder, bad: float, said: str) -> None:
+    def change(logits: np.ndarray, step: int) -> np.ndarray:
+        if step == 2:
+            logits[0, 7] = bad
+        return logits
+
+    failure = result(decoder, change).failure()
+    assert failure is not None
+    assert f"step 2: logits [step, row, token] {said} at [2, 0, 7] where PyTorch has" in failure

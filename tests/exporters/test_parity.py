@@ -21,11 +21,34 @@ def test_both_tolerances_are_added() -> None:
     assert not result(EXPECTED + (atol + rtol * EXPECTED) * 1.2).passed
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_not_a_number_fails(bad: float) -> None:
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("bad", "said"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
+def test_what_is_not_finite_fails_and_is_placed(bad: float, said: str) -> None:
     actual = EXPECTED.copy()
-    actual[2, 0] = bad
-    assert not result(actual).passed
+    actual[2, 1] = actual[3, 0] = bad
+    found = result(actual)
+    assert not found.passed
+    assert found.max_abs == np.inf
+    assert found.failure() == (
+        f"case ones (batch 4, 2x2), output y: {said} at [2, 1] where PyTorch has 0, the first of 2"
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_pytorchs_own_nan_fails_and_equal_infinities_agree() -> None:
+    for value, passes in ((np.nan, False), (-np.inf, True)):
+        both = EXPECTED.copy()
+        both[0, 1] = value
+        given = [CASE]
+        found = compare(lambda x, y=both: ({"y": y}, None), lambda x, y=both: {"y": y}, given, "fp32")
+        assert found.passed is passes
+        assert np.isfinite(found.max_abs) == passes
+    assert "nan at [0, 1] where PyTorch has nan" in str(compare_nan().failure())
+
+
+def compare_nan():  # type: ignore[no-untyped-def]
+    both = np.where(EXPECTED == 2, np.nan, EXPECTED)
+    return compare(lambda x: ({"y": both}, None), lambda x: {"y": both}, [CASE], "fp32")
 
 
 def test_another_shape_fails() -> None:

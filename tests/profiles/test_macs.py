@@ -180,6 +180,30 @@ def test_products_in_a_branch_are_told_as_unknown(onnx_file):
     assert (found.total, found.unknown) == (0, ["MatMul in If"])
 
 
+def test_products_in_a_scan_are_counted_turn_by_turn(onnx_file):
+    """Turn i multiplies [2, 3] by the first i + 1 columns of [3, 4]."""
+
+    def value(name, kind, shape):
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    inside = [
+        node("Add", "row one", "end"),
+        node("Slice", "x zero end axis", "part"),
+        node("MatMul", "chunk part", "product"),
+        node("ReduceSum", "product", "sum", keepdims=0),
+    ]
+    inputs = [value("chunk", TensorProto.FLOAT, [2, 3]), value("row", TensorProto.INT64, [1])]
+    body = helper.make_graph(inside, "body", inputs, [value("sum", TensorProto.FLOAT, [])])
+    scan = node("Scan", "chunks rows", "y", body=body, num_scan_inputs=2, scan_output_axes=[0])
+    weights = {
+        "x": w(3, 4), "rows": np.arange(4)[:, None], "one": np.array([1]), "zero": np.array([0]),
+        "axis": np.array([1]),
+    }  # fmt: skip
+    path = onnx_file([scan], {"chunks": ["n", 2, 3]}, ["y"], weights)
+    found = macs.count(path, {"chunks": (4, 2, 3)})
+    assert (found.total, found.unknown) == (2 * 3 * (1 + 2 + 3 + 4), [])
+
+
 def test_operators_without_a_formula_are_unknown(onnx_file):
     nodes = [
         node("Inverse", "x", "i", domain=MS),

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from paring_profiles import report, store
-from paring_profiles.report import html, markdown, tables
+from paring_profiles.report import curve as curves
+from paring_profiles.report import drawing, html, markdown, tables
+from paring_profiles.report.headline import others
 from paring_profiles.result import (
     Candidate,
     Comparison,
@@ -256,6 +258,44 @@ def test_headline_tells_gain_and_cost(
 ) -> None:
     given = with_ratio(profile, ratio, quality(*drop) if drop else None)
     assert report.headline(given) == expected
+
+
+def test_the_headline_is_on_the_best_candidate_that_changes_something(profile: Profile) -> None:
+    base, pruned, merged = profile.candidates
+    no_op = replace(
+        base, name="token_prune 1", quality=quality(0.0, -0.001, 0.001), transforms=pruned.transforms
+    )
+    costly = replace(merged, name="costly", quality=quality(0.03, 0.02, 0.04))
+    made = [
+        comparison("token_prune 1", 1, 1.99, 1.0),
+        comparison("costly", 1, 1.8, 1.9),
+        comparison(pruned.name, 1, 1.31, 1.42),
+        comparison(pruned.name, 8, 1.9, 1.42),
+    ]
+    given = replace(profile, candidates=[base, no_op, costly, pruned], comparisons=made)
+    assert report.headline(given).startswith("fashion-vit 0.7 with token_prune is 1.31× faster")
+    assert len(others(given)) == 3
+    unmeasured = replace(given, candidates=[base, no_op, replace(costly, quality=None)], comparisons=made[:2])
+    assert report.headline(unmeasured).startswith("costly with token_merge is 1.80× faster")
+    alone = replace(given, candidates=[base, no_op], comparisons=made[:1])
+    assert report.headline(alone).startswith("token_prune 1 is 1.99× faster")
+
+
+def test_labels_of_the_curve_cover_no_other_label() -> None:
+    points = curve()["points"]
+    lines = [[p for p in points if p["transform"] == name] for name in ("token_prune", "token_merge")]
+    with drawing.new_axes("curve", 3.9) as (axes, _):
+        for line in lines:
+            axes.plot([p["latency_ratio"] for p in line], [100 * p["accuracy"] for p in line])
+        boxes = curves.label(axes, lines, 100)
+    assert len(boxes) == len(points)
+    for index, box in enumerate(boxes):
+        assert all(curves.overlap(box, other) == 0 for other in boxes[:index])
+
+
+def test_names_break_at_their_joints_only() -> None:
+    expected = ["token_", "merge-", "0.", "7,", " vit/", "small"]
+    assert html._parts("token_merge-0.7, vit/small") == expected
 
 
 def test_headline_does_not_call_a_modelled_latency_measured(profile: Profile) -> None:

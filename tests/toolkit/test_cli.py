@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import paring
 from paring.cli import COMMANDS, convert_command, demo_command
 from paring.recipe import build_recipe
 from paring_runtimes import read_manifest
@@ -70,6 +71,7 @@ def test_a_dry_run_prints_the_recipe_and_writes_nothing(paring_command: Command,
     ran = paring_command("convert", "-m", "embedded", "-t", "token_prune", "-o", tmp_path / "x", "--dry-run")
     assert ran.code == 0
     assert build_recipe(strict(ran.out)).model == "embedded"
+    assert paring_command("convert", "-m", "embedded", "-t", "token_prune", "--dry-run").out == ran.out
     assert not list(tmp_path.iterdir())
 
 
@@ -138,11 +140,16 @@ def test_list_json(paring_command: Command) -> None:
     ran = paring_command("list", "--json")
     assert ran.code == 0
     told = strict(ran.out)
-    assert set(told) == {"transforms", "exporters", "engines", "devices", "sources"}
+    assert set(told) == {"transforms", "exporters", "engines", "devices", "sources", "data"}
+    assert {"embedded", "folder", "text"} <= {row["name"] for row in told["data"]}
     assert {"token_merge", "token_prune"} <= {row["name"] for row in told["transforms"]}
     for kind, rows in told.items():
-        keys = {"name", "about", "why_not"} | ({"traits"} if kind == "transforms" else set())
+        keys = {"name", "about", "why_not"} | ({"traits", "keys"} if kind == "transforms" else set())
         assert all(set(row) == keys for row in rows)
+    merge = next(row for row in told["transforms"] if row["name"] == "token_merge")
+    assert [key["name"] for key in merge["keys"]] == ["r", "schedule", "keep_ratio", "proportional_attention"]
+    assert merge["keys"][3]["default"] is True
+    assert "token_prune.keep_ratio" in paring_command("list", "transforms").out
     only = strict(paring_command("list", "engines", "--json").out)
     assert only == {"engines": told["engines"]}
 
@@ -151,6 +158,7 @@ def test_doctor_json(paring_command: Command) -> None:
     ran = paring_command("doctor", "--json")
     assert ran.code == 0
     states = {finding["part"]: finding["state"] for finding in strict(ran.out)}
+    assert "GGUF models" in states
     assert states["transforms"] == states["ONNX export"] == states["ONNX Runtime"] == "works"
     assert all(finding["mend"] for finding in strict(ran.out) if finding["state"] != "works")
 
@@ -197,12 +205,111 @@ def test_every_command_has_help(paring_command: Command) -> None:
         assert "Usage: paring" in ran.out
 
 
+def test_version_and_short_help(paring_command: Command) -> None:
+    assert paring_command("--version").out == f"paring {paring.__version__}\n"
+    assert paring_command("convert", "-h").out == paring_command("convert", "--help").out
+
+
+def test_a_folder_that_cannot_be_made_is_bad_input(paring_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text", encoding="utf-8")
+    for command in (["convert", "-m", "embedded"], ["demo"]):
+        ran = paring_command(*command, "-o", tmp_path / "file" / "out")
+        assert ran.code == 2
+        assert f"{tmp_path / 'file' / 'out'}" in ran.err
+        assert f"cannot be made: {tmp_path / 'file'}" in ran.err
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "text"
+
+
+def test_a_gate_of_perplexity_on_images_is_refused_before_the_export(
+    paring_command: Command, tmp_path: Path
+) -> None:
+    line = ("-m", "embedded", "--data", "embedded", "--max-increase", 0.1)
+    ran = paring_command("convert", *line, "-o", tmp_path / "out")
+    assert ran.code == 2
+    assert "its gates hold top1, with max_drop, not perplexity" in ran.err
+    assert "exporting" not in ran.err
+
+
+def test_a_checked_recipe_is_json_alone(paring_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("model: embedded\n", encoding="utf-8")
+    ran = paring_command("recipe", "check", tmp_path / "r.yaml")
+    assert strict(ran.out)["model"] == "embedded"
+    assert ran.err.endswith("r.yaml: valid\n")
+    assert paring_command("recipe", "schema", "--json").out == paring_command("recipe", "schema").out
+
+
 def test_an_error_is_json_too(paring_command: Command, tmp_path: Path) -> None:
     ran = paring_command("inspect", tmp_path / "nothing", "--json")
     told = strict(ran.out)
     assert ran.code == told["exit_code"] == 5
     assert told["error"] == "ArtifactError"
     assert told["message"] in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["convert", "-m", "embedded"], "'--output' / '-o': the artifact's folder is missing"),
+        (["convert", "-m", "embedded", "-o", "x", "--opset", "many"], "valid integer"),
+        (["convert", "-m", "embedded", "-o", "x", "--overwite"], "No such option: --overwite"),
+        (["inspekt", "x"], "No such command 'inspekt'"),
+        (["list", "engine"], "'engine' is not one of"),
+    ],
+)
+def test_a_wrong_command_line_is_json_too(paring_command: Command, arguments: list[str], said: str) -> None:
+    ran = paring_command(*arguments, "--json")
+    told = strict(ran.out)
+    assert ran.code == told["exit_code"] == 2
+    assert told["error"] == "UsageError"
+    assert said in told["message"]
+    assert "Usage: paring" in ran.err
+    plain = paring_command(*arguments)
+    assert (plain.code, plain.out) == (2, "")
+    assert said in plain.err
+
+
+def test_help_and_json_together_are_help(paring_command: Command) -> None:
+    ran = paring_command("convert", "--help", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert "Usage: paring" in ran.out
+
+
+def test_an_output_that_is_there_is_bad_input_and_names_the_option(
+    paring_command: Command, convnet_artifact: Path, tmp_path: Path
+) -> None:
+    there = shutil.copytree(convnet_artifact, tmp_path / "out")
+    ran = paring_command("convert", "-m", "embedded", "-o", there)
+    assert ran.code == 2
+    assert "exists already; choose another path, or replace it with --overwrite" in ran.err
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.txt").write_text("kept", encoding="utf-8")
+    assert paring_command("convert", "-m", "embedded", "-o", tmp_path / "photos", "--overwrite").code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("m.gguf", "is a file; a GGUF file is gguf:"),
+        ("m.onnx", "is a file; an ONNX file has no PyTorch model to convert; `paring profile` takes it"),
+        ("model.safetensors", "is a file; give the folder that holds it and its config.json: hf:"),
+    ],
+)
+def test_hf_with_a_file_says_what_is_right(
+    paring_command: Command, tmp_path: Path, name: str, said: str
+) -> None:
+    (tmp_path / name).write_bytes(b"weights")
+    ran = paring_command("convert", "-m", f"hf:{tmp_path / name}", "-o", tmp_path / "out")
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_token_merge_alone_merges(paring_command: Command, factories: Path, tmp_path: Path) -> None:
+    model = ("-m", f"py:{factories}:vit", "-t", "token_merge")
+    ran = paring_command("convert", *model, *QUICK, "-o", tmp_path / "out", "--json")
+    assert ran.code == 0
+    manifest = strict(ran.out)["manifest"]
+    assert manifest["transforms"][0]["config"]["keep_ratio"] == 0.2
+    assert manifest["graph"]["tokens_per_layer"] == [11, 6]  # a class token, 10 and then 5 of 16 patches
 
 
 def test_exit_6_parity_leaves_nothing_and_names_case_and_tolerance(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 from paring.transforms import fast_v, must_drop
 from paring.transforms._decoder import Decoder, Growing, Tokens, open_decoder
 from paring.transforms._decoder.memory import KeyValue
+from paring.transforms._must_drop.stages import DropByThreshold, Rule
 
 IMAGE = (3, 15)
 LENGTH = 20
@@ -140,11 +142,8 @@ def test_a_calibrated_budget_chooses_as_the_thresholds_do() -> None:
     for row in prompts(4):
         budgets = must_drop.calibrate(decoder, [row[None]], config)
         assert 12 > budgets[0] >= budgets[1] >= budgets[2] >= 2
-        for layer in config.layers:
-            decoder.opened()[layer].reducers.append(must_drop.DropByThreshold(config))
-        wanted = must_drop.prompted(decoder, row[None])
-        for layer in config.layers:
-            decoder.opened()[layer].reducers = nn.ModuleList()
+        thresholds = must_drop.apply(copy.deepcopy(decoder), replace(config, form="threshold"))
+        wanted = must_drop.prompted(thresholds, row[None])
         fixed = must_drop.Config(IMAGE, (0, 2, 4), budgets, keys=(0, 7), **THRESHOLDS)
         found = must_drop.prompted(must_drop.apply(copy.deepcopy(decoder), fixed), row[None])
         for theirs, ours in zip(wanted.kept, found.kept, strict=True):
@@ -162,7 +161,7 @@ def test_calibration_leaves_the_decoder_as_it_was() -> None:
 
 def test_thresholds_have_no_count() -> None:
     with pytest.raises(NotImplementedError, match="depends on the values"):
-        must_drop.DropByThreshold(must_drop.Config(IMAGE)).count(20)
+        DropByThreshold(Rule(0.1, 0.1), 12).count(20)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +241,12 @@ REFUSED = [
 @pytest.mark.parametrize(("method", "config", "message"), REFUSED)
 def test_what_does_not_fit_is_refused(method: Any, config: Any, message: str) -> None:
     assert message in " ".join(method.check(deep_llama(), config))
+
+
+def test_learned_positions_are_not_numbered_anew() -> None:
+    config = must_drop.Config(IMAGE, (0,), (5,), positions="paper_compat")
+    assert "rotary positions" in must_drop.check(build_language("GPT-2"), config)[0]
+    assert must_drop.check(build_language("Llama"), config) == []
 
 
 def test_two_methods_on_one_image_are_refused() -> None:

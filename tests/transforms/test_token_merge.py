@@ -159,22 +159,34 @@ def test_pruned_then_merged_model_runs() -> None:
 def test_match_never_uses_one_token_twice() -> None:
     found = match(torch.randn(4, 31, 6), 10, 1)
     for stay, merged in zip(found.stay, found.merged, strict=True):
-        assert sorted(stay.tolist() + merged.tolist()) == list(range(0, 31, 2))
-        assert stay.tolist() == sorted(stay.tolist())
-        assert 0 in stay
+        left = stay.flatten().tolist()
+        assert sorted(left + merged.flatten().tolist()) == list(range(2, 31, 2))
+        assert left == sorted(left)
 
 
 def test_merge_takes_means_by_size() -> None:
     x, size = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]]), torch.tensor([[1.0, 3.0, 1.0, 1.0]])
-    found = Matching(torch.tensor([[0]]), torch.tensor([[2]]), torch.tensor([[0]]), x)
-    merged, sizes = merge(x, size, found)
+    found = Matching(torch.tensor([[[0]]]), torch.tensor([[[2]]]), torch.tensor([[[1]]]), None)
+    merged, sizes = merge(x, size, found, 0)
     assert merged.flatten().tolist() == [1.0, 2.25, 4.0]
     assert sizes.flatten().tolist() == [1.0, 4.0, 1.0]
 
 
-@pytest.mark.parametrize("config", [Config(), Config(r=3, keep_ratio=0.5)])
-def test_exactly_one_amount_is_needed(config: Config) -> None:
-    assert "exactly one of" in token_merge.check(build("timm ViT"), config)[0]
+def test_two_amounts_are_refused() -> None:
+    (reason,) = token_merge.check(build("timm ViT"), Config(r=3, keep_ratio=0.5))
+    assert reason == "only one of r, schedule and keep_ratio can be given, not r and keep_ratio"
+
+
+def test_the_default_is_the_papers_r_of_13_for_its_model() -> None:
+    assert Config().keep_ratio == 0.2
+    assert Config(r=3).keep_ratio is None
+    tokens, merged = 197, []
+    for reducer in token_merge._reducers(Config(), 1, 12):
+        merged.append(reducer.pairs(tokens))
+        tokens = reducer.count(tokens)
+    assert merged == [13] * 12
+    assert tokens == 1 + 40
+    assert token_merge.check(build("timm ViT"), Config()) == []
 
 
 def test_a_schedule_must_fit_the_depth() -> None:

@@ -57,6 +57,55 @@ def llava(tower: str = "clip_vision_model", text: str = "llama", **options: Any)
     return model
 
 
+CANVASES = [[24, 48], [48, 24], [48, 48], [24, 72]]  # of tiles of 24 pixels, 3 x 3 patches of 8 each
+TILE, TILE_PATCH = 24, 8
+
+
+def llava_next(tower: str = "clip_vision_model", **options: Any) -> Any:
+    """A LlavaNextForConditionalGeneration in eval mode, in the manner of `llava`."""
+    from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration
+
+    torch.manual_seed(0)
+    vision = {**VISION, "image_size": TILE, "patch_size": TILE_PATCH}
+    config = LlavaNextConfig(
+        vision_config={"model_type": tower, **vision},
+        text_config={"model_type": "llama", **TEXT},
+        image_token_id=SPECIAL.index("<image>"),
+        image_grid_pinpoints=CANVASES,
+        architectures=["LlavaNextForConditionalGeneration"],
+        **{"vision_feature_select_strategy": "default" if "clip" in tower else "full", **options},
+    )
+    model = LlavaNextForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(5 if "clip" in tower else 3)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+def llava_next_folder(folder: Path) -> Path:
+    """A checkpoint of `llava_next`, in the manner of `llava_folder`."""
+    llava_next().save_pretrained(folder)
+    next_processor().save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+def next_processor() -> Any:
+    """transformers' own preparation of its images."""
+    from transformers import LlavaNextImageProcessor
+
+    return LlavaNextImageProcessor(
+        size={"shortest_edge": TILE},
+        crop_size={"height": TILE, "width": TILE},
+        image_grid_pinpoints=CANVASES,
+        image_mean=MEAN,
+        image_std=STD,
+    )
+
+
 def llava_folder(folder: Path, **options: Any) -> Path:
     """A checkpoint with a tokenizer of letters and a description of the image's preparation."""
     from transformers import CLIPImageProcessor

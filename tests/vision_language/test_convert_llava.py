@@ -228,11 +228,15 @@ def test_other_preparations_are_refused(base: Path, tmp_path: Path, change: Any,
 
 def test_other_models_and_gates_are_refused(base: Path, tmp_path: Path) -> None:
     told = json.loads((base / "tiny" / "config.json").read_text())
-    (tmp_path / "next").mkdir()
-    other = {**told, "architectures": ["LlavaNextForConditionalGeneration"], "model_type": "llava_next"}
-    (tmp_path / "next" / "config.json").write_text(json.dumps(other))
-    with pytest.raises(SourceError, match="LlavaNextForConditionalGeneration is no vision-language model"):
-        load_model(f"hf:{tmp_path / 'next'}")
+    (tmp_path / "other").mkdir()
+    other = {
+        **told,
+        "architectures": ["LlavaOnevisionForConditionalGeneration"],
+        "model_type": "llava_onevision",
+    }
+    (tmp_path / "other" / "config.json").write_text(json.dumps(other))
+    with pytest.raises(SourceError, match="LlavaOnevisionForConditionalGeneration is no vision"):
+        load_model(f"hf:{tmp_path / 'other'}")
     data = {"source": "text:a", "chunk": 4}
     with pytest.raises(RecipeError, match="no gate for vision-language models"):
         convert(build_recipe({"model": f"hf:{base / 'tiny'}", "data": data}), tmp_path / "out")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from llava_files import llava, pixels
 
-from paring.transforms import fast_v, must_drop, window_merge
+from paring.transforms import fast_v, must_drop, pixel_unshuffle, sparse_vlm, window_merge
 from paring.transforms._vision_language import VisionLanguage, open_vision_language
 from paring_exporters.language import DATA, IN_PLACE, LanguageRequest
 from paring_exporters.language.parity import prompts
@@ -26,6 +26,7 @@ PREPARATION = {"shortest_edge": 36, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0
 MERGE = (window_merge, window_merge.Config(r=2))
 TRIM = {"trim_cache": True, "whole": 1}
 DROP = {"layers": (0, 2), "budgets": (10, 4)}
+PAPER = {"positions": "paper_compat"}
 STEPS: dict[str, list[tuple[Any, Any]]] = {
     "plain": [],
     "windows": [MERGE],
@@ -35,6 +36,14 @@ STEPS: dict[str, list[tuple[Any, Any]]] = {
         (must_drop, must_drop.Config(**DROP, key_share=0.08, trim_cache=True, whole=1))
     ],
     "everything": [MERGE, (must_drop, must_drop.Config(**DROP, **TRIM, key_share=0.1))],
+    "folded, then rated": [
+        (pixel_unshuffle, pixel_unshuffle.Config()),
+        (sparse_vlm, sparse_vlm.Config((0, 2), (6, 3))),
+    ],
+    "the paper's positions": [(must_drop, must_drop.Config(**DROP, **PAPER))],
+    "the paper's positions, one length": [
+        (must_drop, must_drop.Config(**{**DROP, "layers": (0, 3)}, **PAPER, trim_cache=True, whole=0))
+    ],
 }
 ROWS = {
     "plain": [36] * 4,
@@ -43,6 +52,9 @@ ROWS = {
     "stages after layers": [36, 10, 10, 4],
     "keys and trimmed cache": [36, 4, 4, 4],
     "everything": [20, 4, 4, 4],
+    "folded, then rated": [9, 6, 6, 3],
+    "the paper's positions": [36, 10, 10, 4],
+    "the paper's positions, one length": [4] * 4,
 }
 
 
@@ -61,7 +73,12 @@ def facts_of(model: VisionLanguage) -> LanguageModel:
     return LanguageModel(**told, eos_token_ids=(), bos_token_id=1, pad_token_id=2, image=image)
 
 
-@pytest.mark.parametrize("name", STEPS)
+SLOW = [name for name in STEPS if "paper" in name or "rated" in name]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in STEPS]
+)
 def test_graphs_compute_what_the_model_computes(name: str, tmp_path: Path) -> None:
     model = changed(name)
     assert model.image_rows() == ROWS[name]

@@ -23,6 +23,7 @@ from paring_runtimes.errors import ParityError
 from .data import ImageData, Preprocess
 from .quality import correct
 from .recipe import Recipe, dump_recipe
+from .robustness import Conditions
 from .transforms.token_map import WithTokenMap, tokens_per_layer, trace
 from .versions import tool_versions
 
@@ -49,6 +50,13 @@ class Job:
         """What the quality gate's images are called."""
         return "" if self.recipe.data is None else self.recipe.data.source
 
+    @property
+    def conditions(self) -> Conditions | None:
+        """What the images go through besides, where the recipe asks for it."""
+        if self.data is None or self.recipe.robustness is None:
+            return None
+        return Conditions.of(self.recipe.robustness, self.data, self.preprocess)
+
     def notes(self) -> tuple[str, ...]:
         """What the user should read about the source."""
         if self.source.random_weights:
@@ -58,10 +66,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Built:
-    """What was built: the manifest, still without digests, and which answers were right ([N] or empty)."""
+    """What was built: the manifest, still without digests, and which answers were right.
+
+    `answers` is [N], or empty without data; `under_corruption` [conditions, N], or None.
+    """
 
     manifest: Manifest
     answers: np.ndarray
+    under_corruption: np.ndarray | None
 
 
 def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
@@ -75,11 +87,7 @@ def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
     exported = _export(job, model, folder, with_map=role == "transformed")
     with paring_runtimes.load(exported.entry) as session:
         found = _verify(job, model, session, exported, role)
-        answers = np.zeros(0, bool)
-        if job.data is not None:
-            count = len(job.data.images)
-            job.progress(f"answering {count} images with the {role}")
-            answers = correct(session, job.data, job.preprocess)
+        answers, under_corruption = _answers(job, session, role)
     _keep_sources(job, folder)
     if role == "transformed" and job.data is not None:
         _keep_samples(job, model, folder)
@@ -111,7 +119,22 @@ def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
         tools=tool_versions(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
-    return Built(manifest, answers)
+    return Built(manifest, answers, under_corruption)
+
+
+def _answers(job: Job, session: Session, role: str) -> tuple[np.ndarray, np.ndarray | None]:
+    if job.data is None:
+        return np.zeros(0, bool), None
+    stage = f"answering {len(job.data.images)} images with the {role}"
+    job.progress(stage)
+    answers, conditions = correct(session, job.data, job.preprocess), job.conditions
+    if conditions is None:
+        return answers, None
+
+    def progress(condition: str) -> None:
+        job.progress(f"{stage}: {condition}")
+
+    return answers, conditions.answers(session, job.data, job.preprocess, progress)
 
 
 def _export(job: Job, model: nn.Module, folder: Path, with_map: bool) -> Exported:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from paring_runtimes.artifact import new_artifact
 from paring_runtimes.errors import GateError, RecipeError
 
-from .building import Job, build
+from .building import Built, Job, build
 from .converted import Converted, finish
 from .data import ImageData, Preprocess, load_data
 from .language import convert_language
 from .quality import Quality, quality
-from .recipe import Recipe
+from .recipe import Gate, Recipe
+from .robustness import robustness
 from .sources import LoadedLanguageModel, LoadedModel, LoadedVisionLanguageModel, digest, load_model
 from .transforming import canonical, transform
 from .vision_language import convert_vision_language
@@ -67,9 +70,8 @@ def convert(
             scratch = Path(stack.enter_context(TemporaryDirectory()))
             before = build(job, plain, scratch, "baseline")
         after = build(job, changed, folder, "transformed" if recipe.transforms else "model")
-        found = None
-        if job.data is not None and before is not None:
-            found = quality(before.answers, after.answers, job.data, job.data_name)
+        found = None if before is None else _quality(job, before, after)
+        if found is not None:
             gate(recipe, found)
         if baseline is not None and before is not None:
             finish(beside, before.manifest, None if found is None else found.of_baseline())
@@ -95,6 +97,8 @@ def _job(recipe: Recipe, source: LoadedModel, progress: Progress) -> Job:
     if source.model is None:
         raise RecipeError(f"{recipe.model} is for profiling only: convert needs a PyTorch model")
     channels, *size = source.input_shape
+    if any(rule.max_drop is None for rule in recipe.gates):
+        raise RecipeError(f"{recipe.model} takes images: its gates hold top1, with max_drop, not perplexity")
     unsaid = Preprocess(size=(size[0], size[1]), channels=channels if channels in (1, 3) else 3)
     data, preprocess = None, source.preprocess or unsaid
     if recipe.data is not None:
@@ -115,6 +119,16 @@ def _job(recipe: Recipe, source: LoadedModel, progress: Progress) -> Job:
     return Job(recipe, source, source.model, digest(source.model), data, preprocess, progress)
 
 
+def _quality(job: Job, before: Built, after: Built) -> Quality | None:
+    if job.data is None:
+        return None
+    found, conditions = quality(before.answers, after.answers, job.data, job.data_name), job.conditions
+    if conditions is None or before.under_corruption is None or after.under_corruption is None:
+        return found
+    robust = robustness(before.under_corruption, after.under_corruption, conditions)
+    return replace(found, robustness=robust)
+
+
 def gate(recipe: Recipe, found: Quality) -> None:
     """Hold the measured drop against each gate.
 
@@ -122,13 +136,26 @@ def gate(recipe: Recipe, found: Quality) -> None:
         GateError: with the figures.
     """
     for rule in recipe.gates:
-        if rule.max_drop is None:
-            raise RecipeError(f"gates: {rule.metric} is of language models; images have top1, with max_drop")
-        drop = found.drop_ci95[1] if rule.confidence == "bound" else found.drop
+        assert rule.max_drop is not None  # looked at before anything was exported
+        measured, where = _held(rule, found)
+        low, high = measured["drop_ci95"]
+        drop = high if rule.confidence == "bound" else measured["drop"]
         if drop > rule.max_drop:
             what = "upper end of the drop's interval" if rule.confidence == "bound" else "drop"
             raise GateError(
-                f"{rule.metric}: {what} {drop:.4f} exceeds max_drop {rule.max_drop:.4f}: accuracy"
-                f" {found.before:.4f} before, {found.after:.4f} after, drop {found.drop:.4f} (95 %"
-                f" interval {found.drop_ci95[0]:.4f} to {found.drop_ci95[1]:.4f}) on {found.samples} images"
+                f"{rule.metric}{where}: {what} {drop:.4f} exceeds max_drop {rule.max_drop:.4f}: accuracy"
+                f" {measured['before']:.4f} before, {measured['after']:.4f} after, drop"
+                f" {measured['drop']:.4f} (95 % interval {low:.4f} to {high:.4f}) on {found.samples} images"
             )
+
+
+def _held(rule: Gate, found: Quality) -> tuple[Mapping[str, Any], str]:
+    """What a gate holds: figures with `before`, `after`, `drop`, `drop_ci95`; and under what, in words."""
+    if rule.corruption is None:
+        return found.as_dict(), ""
+    if found.robustness is None:
+        raise RecipeError(f"gates: {rule.corruption} is not measured: add robustness: {{}}")
+    if rule.corruption == "mean":
+        return found.robustness["mean"], " under corruptions, mean"
+    named = {one["corruption"]: one for one in found.robustness["corruptions"]}
+    return named[rule.corruption], f" under {rule.corruption}"

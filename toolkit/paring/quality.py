@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from paring_runtimes import Session
 
+from .corruptions import Corrupt
 from .data import ImageData, Preprocess
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
@@ -21,7 +21,8 @@ class Quality:
     """Top-1 accuracy of two artifacts on the same images.
 
     `drop` is before minus after, a share; its interval is that of paired proportions (Bonett and
-    Price 2012), those of `before` and `after` are Wilson's.
+    Price 2012), those of `before` and `after` are Wilson's. `robustness` is the same under corruptions
+    of the images, where the recipe asks for it; see `paring.robustness`.
     """
 
     metric: str
@@ -35,6 +36,7 @@ class Quality:
     data: str
     data_digest: str
     provenance: str = "measured"
+    robustness: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form, for the manifest."""
@@ -45,7 +47,17 @@ class Quality:
         shared = {
             key: asdict(self)[key] for key in ("metric", "samples", "data", "data_digest", "provenance")
         }
-        return {**shared, "after": self.before, "after_ci95": self.before_ci95}
+        robust = None if self.robustness is None else _of_baseline(self.robustness)
+        return {**shared, "after": self.before, "after_ci95": self.before_ci95, "robustness": robust}
+
+
+def _of_baseline(robustness: dict[str, Any]) -> dict[str, Any]:
+    def own(compared: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in compared.items() if key in ("corruption", "severity")}
+        return {**kept, "after": compared["before"]}
+
+    parts = {key: [own(one) for one in robustness[key]] for key in ("corruptions", "cells")}
+    return {**robustness, "mean": own(robustness["mean"]), **parts}
 
 
 def correct(
@@ -53,16 +65,19 @@ def correct(
     data: ImageData,
     preprocess: Preprocess,
     batch_size: int = 50,
-    progress: Callable[[int], None] = lambda done: None,
+    corrupt: Corrupt = lambda images: images,
 ) -> np.ndarray:
-    """[N] bool: is the largest value of the session's first output at the label?"""
+    """[N] bool: is the largest value of the session's first output at the label?
+
+    `corrupt` changes each batch of uint8 images before it is preprocessed.
+    """
     name, output = session.inputs[0].name, session.outputs[0].name
     right = []
     for start in range(0, len(data.images), batch_size):
         chosen = slice(start, start + batch_size)
-        scores = session.run({name: preprocess.apply(data.images[chosen])}, [output])[output]
+        pixels = preprocess.apply(corrupt(data.images[chosen]))
+        scores = session.run({name: pixels}, [output])[output]
         right.append(scores.argmax(axis=-1) == data.labels[chosen])
-        progress(min(start + batch_size, len(data.images)))
     return np.concatenate(right)
 
 
@@ -90,9 +105,11 @@ def quality(before: np.ndarray, after: np.ndarray, data: ImageData, name: str) -
 
 
 def paired_interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the difference of two paired proportions (Bonett and Price 2012)."""
-    count = len(before)
-    lost = (int((before & ~after).sum()) + 1) / (count + 2)
-    won = (int((~before & after).sum()) + 1) / (count + 2)
-    half = Z * math.sqrt((lost + won - (lost - won) ** 2) / (count + 2))
-    return lost - won - half, lost - won + half
+    """95 % interval of the mean difference of two paired [N] arrays of right (1) and wrong (0).
+
+    Bonett and Price 2012, who add one image that was lost and one that was won. Shares between 0 and 1
+    (each image's mean over several conditions) are taken the same way, an image being one observation.
+    """
+    lost = np.concatenate([before.astype(np.float64) - after.astype(np.float64), [1.0, -1.0]])
+    centre, half = float(lost.mean()), Z * math.sqrt(float(lost.var()) / len(lost))
+    return centre - half, centre + half

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from paring_runtimes.errors import TransformRefused
@@ -19,6 +21,20 @@ def canonical(model: nn.Module) -> nn.Module:
     return model
 
 
+def refuse_unexportable(recipe: Recipe) -> None:
+    """Refuse steps that work in PyTorch only, before anything is loaded or written.
+
+    Raises:
+        TransformRefused: with what would be right.
+    """
+    known = discover()
+    for step in recipe.transforms:
+        asked: Any = getattr(known[step.name], "unexportable", None)
+        reason = "" if asked is None else asked(step.config)
+        if reason:
+            raise TransformRefused(f"{step.name}: {reason}")
+
+
 def transform(model: nn.Module, recipe: Recipe) -> nn.Module:
     """Apply the recipe's transforms in order. `model` is consumed.
 
@@ -28,7 +44,10 @@ def transform(model: nn.Module, recipe: Recipe) -> nn.Module:
     known = discover()
     for step in recipe.transforms:
         method = known[step.name]
-        reasons = method.check(model, step.config)
+        try:
+            reasons = method.check(model, step.config)
+        except ValueError as error:  # an earlier step left the model in pieces that no longer fit
+            reasons = [str(error)]
         if method.TRAITS.static_shape and "image_size" in recipe.export.dynamic:
             reasons.append(
                 "its token counts follow from the image size, which export.dynamic leaves open: the"

@@ -21,7 +21,7 @@ from .converted import Converted, finish
 from .language.building import LanguageJob, manifest_of
 from .recipe import Recipe
 from .sources import LoadedVisionLanguageModel, digest
-from .transforming import transform
+from .transforming import refuse_unexportable, transform
 from .transforms._vision_language import VisionLanguage, find, open_vision_language, why_not
 
 __all__ = ["convert_vision_language"]
@@ -49,9 +49,10 @@ def convert_vision_language(
         raise RecipeError(
             f"{source.spec}: there is no gate for vision-language models; leave data and gates out"
         )
+    refuse_unexportable(recipe)
     job = LanguageJob(recipe, source, None, progress)
     marks = digest(source.model)
-    model = open_vision_language(source.model)
+    model = open_vision_language(source.model, source.image_size)
     kept = recipe.export.baseline and bool(recipe.transforms)
     baseline = output.with_name(f"{output.name}-baseline") if kept else None
     with ExitStack() as stack:

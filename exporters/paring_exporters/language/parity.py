@@ -24,6 +24,7 @@ import torch
 from paring.transforms._decoder import Decoder
 from paring.transforms._decoder.memory import KeyValue
 
+from ..non_finite import first_non_finite
 from ..parity import TOLERANCES
 
 
@@ -61,6 +62,7 @@ class LanguageCase:
     top1_agreement: float
     passed: bool
     worst_step: int  # 0 is the prompt
+    non_finite: str = ""  # the first logit that is not finite and should be another, in words
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class LanguageParity:
         if bad is None:
             return None
         where = f"step {bad.worst_step}" if bad.worst_step else "the prompt"
+        if bad.non_finite:
+            return f"{bad.graph}, case {bad.name}, {where}: logits [step, row, token] {bad.non_finite}"
         return (
             f"{bad.graph}, case {bad.name}, {where}: max abs {bad.max_abs:.3g}, max rel {bad.max_rel:.3g},"
             f" cosine {bad.cosine:.6f}; allowed atol {self.atol:g} + rtol {self.rtol:g} of the largest logit"
@@ -205,11 +209,13 @@ def case_of(
     """How one graph came out: logits [B, V] after the prompt and after each step."""
     wanted = np.stack(expected).astype(np.float64)  # [steps + 1, B, V]
     found = np.stack(actual).astype(np.float64)
-    gap = np.abs(found - wanted).max(axis=2)
-    scale = np.abs(wanted).max(axis=2) + 1e-12
-    excess = gap / (tolerance[0] + tolerance[1] * scale)  # at most 1 passes; NaN does not
-    norms = np.linalg.norm(wanted, axis=2) * np.linalg.norm(found, axis=2) + 1e-12
-    cosines = (wanted * np.nan_to_num(found, posinf=0, neginf=0)).sum(axis=2) / norms
+    with np.errstate(invalid="ignore"):  # what is not finite makes NaN, and fails
+        gap = np.abs(found - wanted).max(axis=2)
+        scale = np.abs(wanted).max(axis=2) + 1e-12
+        excess = gap / (tolerance[0] + tolerance[1] * scale)  # at most 1 passes; NaN does not
+        norms = np.linalg.norm(wanted, axis=2) * np.linalg.norm(found, axis=2) + 1e-12
+        cosines = (wanted * np.nan_to_num(found, posinf=0, neginf=0)).sum(axis=2) / norms
+        relative = gap / scale
     return LanguageCase(
         graph=graph,
         name=prompt.name,
@@ -217,9 +223,10 @@ def case_of(
         length=prompt.ids.shape[1],
         steps=len(expected) - 1,
         max_abs=float(gap.max()),
-        max_rel=float((gap / scale).max()),
+        max_rel=float(relative.max()),
         cosine=float(cosines.min()),
         top1_agreement=float((wanted.argmax(2) == found.argmax(2)).mean()),
         passed=bool((excess <= 1).all()),
         worst_step=int(np.nan_to_num(excess, nan=np.inf).max(axis=1).argmax()),
+        non_finite=first_non_finite(wanted, found),
     )

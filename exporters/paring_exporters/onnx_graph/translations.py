@@ -10,13 +10,16 @@ import torch
 
 def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """For `custom_translation_table` of `torch.onnx.export`."""
-    import paring.transforms  # registers its operators
+    import paring.transforms._encoder  # these two register their operators
+    import paring.transforms._gem_filter
 
     assert paring.transforms
     return {
         torch.ops.aten.sort.stable: _sort_stable,
         torch.ops.paring.take.default: _take,
         torch.ops.paring.first.default: _first,
+        torch.ops.paring.nearest.default: _nearest,
+        torch.ops.paring.look_up.default: _look_up,
     }
 
 
@@ -44,5 +47,18 @@ def _take(x: Any, index: Any) -> Any:
     """Rows of each sequence, by one GatherND over the batch."""
     from onnxscript import opset18 as op
 
-    last = op.Constant(value_ints=[-1])
-    return op.GatherND(x, op.Unsqueeze(index, last), batch_dims=1)
+    if len(index.shape) == 2:
+        index = op.Unsqueeze(index, op.Constant(value_ints=[-1]))
+    return op.GatherND(x, index, batch_dims=1)
+
+
+def _look_up(table: Any, index: Any) -> Any:
+    from onnxscript import opset18 as op
+
+    return op.Gather(table, index, axis=0)
+
+
+def _nearest(scores: Any) -> Any:
+    from onnxscript import opset18 as op
+
+    return op.TopK(scores, op.Constant(value_ints=[1]), axis=-1, largest=1, sorted=1)

@@ -85,6 +85,8 @@ def vision_language_facts(model: VisionLanguage, preparation: dict[str, Any]) ->
         model: what is exported.
         preparation: "shortest_edge", "mean" and "std" of the image.
     """
+    tiling = None if model.untile is None else model.untile.tiling
+    tiles = {} if tiling is None else {"tiles": {"grid": list(tiling.grid), "image": list(tiling.image)}}
     return {
         **generation_facts(model.decoder, "fp32", True),
         "image": {
@@ -97,5 +99,6 @@ def vision_language_facts(model: VisionLanguage, preparation: dict[str, Any]) ->
             "size": list(model.tower.size),
             **preparation,
             "rows": model.image_rows(),
+            **tiles,
         },
     }

@@ -22,7 +22,7 @@ class EncoderGraph(nn.Module):
         self.model = model
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """[B, 3, H, W] -> [B, n, C] and perhaps [B, K] int64."""
+        """[B, 3, H, W] or [B, views, 3, H, W] -> [B, n, C] and perhaps [B, K] int64."""
         features, keys = self.model.encode(pixel_values)
         return (features,) if keys is None else (features, keys)
 
@@ -82,7 +82,7 @@ class GroupedInPlaceGraph(nn.Module):
 def encoder(model: VisionLanguage) -> Graph:
     """`pixel_values` to `image_features`, and `keys` where there are."""
     outputs = ("image_features", "keys") if model.tower.key_share else ("image_features",)
-    example = torch.randn(BATCH, 3, *model.tower.size, generator=torch.Generator().manual_seed(0))
+    example = torch.randn(BATCH, *model.pixel_shape, generator=torch.Generator().manual_seed(0))
     return Graph(EncoderGraph(model), (example,), ({0: "batch_size"},), ("pixel_values",), outputs)
 
 

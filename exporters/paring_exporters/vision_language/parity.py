@@ -42,7 +42,7 @@ def with_images(model: VisionLanguage, prompts: list[Prompt]) -> list[ImagePromp
         for ids, length in zip(prompt.ids, prompt.lengths, strict=True):
             own = [other if token == model.image_token else int(token) for token in ids[-length:]]
             rows.append([*own[: length // 2], model.image_token, *own[length // 2 :]])
-        shape = (len(rows), 3, *model.tower.size)
+        shape = (len(rows), *model.pixel_shape)
         pixels = np.random.default_rng(index).standard_normal(shape, dtype=np.float32)
         found.append(ImagePrompt(prompt, rows, pixels))
     return found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from paring_profiles.report import details, pictures, plots, tables
+from paring_profiles.report import answers, details, pictures, plots, robustness, tables
+from paring_profiles.report import curve as curves
+from paring_profiles.report.drawing import Plot
 from paring_profiles.report.headline import headline, others
 from paring_profiles.result import Candidate, Profile
 from paring_runtimes.errors import MissingExtraError
@@ -26,6 +29,7 @@ class Described:
     parity: str
     parity_cases: tables.Table | None
     strips: list[pictures.Strip]
+    kept_text: str | None
 
 
 def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
@@ -52,28 +56,36 @@ def page(template: str, context: dict[str, Any]) -> str:
         lstrip_blocks=True,
         loader=FunctionLoader(_resource),
     )
+    environment.filters["parts"] = _parts
     return environment.get_template(template).render(style=_resource("style.css"), **context)
 
 
 def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
-    sizes = tables.batch_sizes(profile)
+    cases = tables.cases(profile)
+    sizes = dict.fromkeys(case[0] for case in cases)
+    phases = {case[2] for case in cases}
+    # Without an encoder or a filter, what comes before the first token is the prefill.
+    left_out = {"encoder", "filter", *(() if phases & {"encoder", "filter"} else ("prefill",))}
+    shown = [case for case in cases if case[2] not in left_out]
     return {
         "profile": profile,
         "headline": unbroken(headline(profile)),
         "others": [unbroken(line) for line in others(profile)],
-        "curve": plots.curve(curve) if curve else None,
+        "curve": curves.curve(curve) if curve else None,
         "curve_table": details.curve_table(curve) if curve else None,
-        "groups": tables.before_after(profile),
-        "latency_plots": _drawn(plots.latencies(profile, size) for size in sizes),
+        "groups": robustness.before_after(profile),
+        "robustness_tables": robustness.robustness_tables(profile),
+        "latency_plots": _drawn(plots.latencies(profile, case) for case in shown),
         "realised": plots.realised(profile),
         "tokens": plots.tokens(profile),
         "token_table": details.token_table(profile),
         "operator_plots": _drawn(plots.operators(profile, size) for size in sizes),
         "described": [_described(c, f"sample-{i}") for i, c in enumerate(profile.candidates)],
+        "stages": answers.stage_table(profile),
         "machine": details.machine_rows(profile.machine),
-        "settings": details.settings_rows(profile.settings),
+        "settings": details.settings_rows(profile),
         "methods": details.methods(profile),
-        "method": details.METHOD,
+        "method": details.method(profile),
     }
 
 
@@ -89,7 +101,13 @@ def _described(candidate: Candidate, prefix: str) -> Described:
         parity=details.parity_sentence(parity) if parity else "Not checked.",
         parity_cases=details.parity_table(parity) if parity and parity.get("cases") else None,
         strips=pictures.strips(Path(candidate.path), prefix),
+        kept_text=answers.kept_text(candidate),
     )
+
+
+def _parts(name: str) -> list[str]:
+    """Pieces of a name between which a line may break."""
+    return re.findall(r"[^-_/,.]*[-_/,.]+|[^-_/,.]+", name)
 
 
 def unbroken(sentence: str) -> str:
@@ -97,7 +115,7 @@ def unbroken(sentence: str) -> str:
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def _drawn(found: Any) -> list[plots.Plot]:
+def _drawn(found: Any) -> list[Plot]:
     return [plot for plot in found if plot is not None]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paring_profiles.report import details, tables
+from paring_profiles.report import answers, details, robustness, tables
 from paring_profiles.report.headline import headline, others
 from paring_profiles.report.marks import code as _code
 from paring_profiles.report.marks import fence as _fence
@@ -20,10 +20,15 @@ def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
     if curve:
         parts += ["## Accuracy against speed-up", "", *_table(details.curve_table(curve))]
     parts += ["## Before and after", "", *_before_after(profile)]
+    for title, table in robustness.robustness_tables(profile):
+        parts += [f"## {_text(title)}", "", *_table(table)]
     token_table = details.token_table(profile)
     if token_table.rows:
-        parts += ["## Tokens per layer", "", *_table(token_table)]
-    for size in tables.batch_sizes(profile):
+        parts += [f"## {token_table.header[1]}", "", *_table(token_table)]
+    stages = answers.stage_table(profile)
+    if stages.rows:
+        parts += ["## Tokens before and after each step", "", *_table(stages)]
+    for size in dict.fromkeys(case[0] for case in tables.cases(profile)):
         operators = details.operator_table(profile, size)
         if operators.rows:
             parts += [f"## Time by operator at batch {size}, a call", "", *_table(operators)]
@@ -50,7 +55,7 @@ def _bullets(lines: list[str]) -> list[str]:
 def _before_after(profile: Profile) -> list[str]:
     names = [candidate.name for candidate in profile.candidates]
     lines = []
-    for group in tables.before_after(profile):
+    for group in robustness.before_after(profile):
         header = (group.title, "Provenance", *names)
         rows = tuple(
             (row.label, row.provenance or tables.ABSENT, *(_cell(cell) for cell in row.cells))
@@ -71,6 +76,8 @@ def _described(candidate: Candidate) -> list[str]:
     parity = candidate.parity
     lines += [f"- Parity: {_text(details.parity_sentence(parity) if parity else 'Not checked.')}"]
     lines += [""]
+    if kept := answers.kept_text(candidate):
+        lines += ["What the filter kept of the first prompt:", "", *_fence(kept, "text"), ""]
     if candidate.recipe:
         lines += ["Recipe:", "", *_fence(details.as_yaml(candidate.recipe)), ""]
     if candidate.transforms:
@@ -81,9 +88,9 @@ def _described(candidate: Candidate) -> list[str]:
 
 
 def _conditions(profile: Profile) -> list[str]:
-    lines = ["## Conditions", "", details.METHOD, "", *_bullets(details.methods(profile)), ""]
+    lines = ["## Conditions", "", details.method(profile), "", *_bullets(details.methods(profile)), ""]
     lines += _table(tables.Table(("Machine", ""), tuple(details.machine_rows(profile.machine))))
-    lines += _table(tables.Table(("Setting", ""), tuple(details.settings_rows(profile.settings))))
+    lines += _table(tables.Table(("Setting", ""), tuple(details.settings_rows(profile))))
     versions = tuple(sorted(profile.tools.items()))
     lines += _table(tables.Table(("Tool", "Version"), versions))
     return [*lines, f"Measured {_text(profile.created)}."]

@@ -2,145 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from paring_profiles.report import quantities
-from paring_profiles.result import Candidate, Comparison, Latency, Profile
+from paring_profiles.report import answers, quantities
+from paring_profiles.report.rows import (
+    ABSENT,
+    Cell,
+    Group,
+    Row,
+    Table,
+    cases,
+    cells,
+    comparison,
+    latency_at,
+    mac_ratio,
+    p50,
+    realised,
+    speed_up,
+    tail,
+    with_baseline,
+)
+from paring_profiles.result import Candidate, Case, Latency, Profile
 
-ABSENT = "–"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a cell says, and what qualifies it: an interval, a count, a reason."""
-
-    text: str
-    note: str = ""
-    refused: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One quantity over all candidates. All cells share one provenance, or the row is split."""
-
-    label: str
-    provenance: str  # "measured", "modelled", "counted", "derived", or "" when nothing is known
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rows under one subtitle."""
-
-    title: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A header and rows of text."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-def batch_sizes(profile: Profile) -> list[int]:
-    """Every batch size that some candidate has latencies of, ascending."""
-    return sorted({lat.batch_size for cand in profile.candidates for lat in cand.latency})
-
-
-def latency_at(candidate: Candidate, batch_size: int) -> Latency | None:
-    """The candidate's latency at a batch size."""
-    return next((lat for lat in candidate.latency if lat.batch_size == batch_size), None)
+__all__ = ["ABSENT", "Cell", "Group", "Row", "Table", "before_after", "cases", "latency_at"]
 
 
 def before_after(profile: Profile) -> list[Group]:
     """The main table: a group of rows for each batch size, then what holds for every batch size."""
-    groups = [
-        Group(f"Batch {size}", tuple(_latency_rows(profile, size) + _ratio_rows(profile, size)))
-        for size in batch_sizes(profile)
-    ]
+    if any(candidate.answered for candidate in profile.candidates):
+        groups = answers.groups(profile)
+    else:
+        groups = [
+            Group(f"Batch {case[0]}", tuple(_latency_rows(profile, case) + _ratio_rows(profile, case)))
+            for case in cases(profile)
+        ]
     return [*groups, Group("The artifact", tuple(_artifact_rows(profile)))]
 
 
-def _latency_rows(profile: Profile, batch_size: int) -> list[Row]:
-    found = [latency_at(candidate, batch_size) for candidate in profile.candidates]
+def _latency_rows(profile: Profile, case: Case) -> list[Row]:
+    found = [latency_at(candidate, case) for candidate in profile.candidates]
     kinds = sorted({latency.provenance for latency in found if latency})
     rows: list[Row] = []
     for kind in kinds:
         kept = [lat if lat and lat.provenance == kind else None for lat in found]
         rows += [
-            Row("Latency, median", kind, _cells(kept, _p50)),
-            Row("Latency, p90", kind, _cells(kept, lambda lat: _tail(lat, "p90_ms"))),
-            Row("Latency, p99", kind, _cells(kept, lambda lat: _tail(lat, "p99_ms"))),
-            Row("Throughput", kind, _cells(kept, _throughput)),
+            Row("Latency, median", kind, cells(kept, p50)),
+            Row("Latency, p90", kind, cells(kept, lambda lat: tail(lat, "p90_ms"))),
+            Row("Latency, p99", kind, cells(kept, lambda lat: tail(lat, "p99_ms"))),
+            Row("Throughput", kind, cells(kept, _throughput)),
         ]
     return rows
-
-
-def _cells(found: Iterable[Any], show: Callable[[Any], Cell]) -> tuple[Cell, ...]:
-    return tuple(Cell(ABSENT) if item is None else show(item) for item in found)
-
-
-def _p50(latency: Latency) -> Cell:
-    text, between = quantities.duration_ms(latency.p50_ms, *latency.p50_ci95_ms)
-    runs = f"{len(latency.samples_ms):,} runs" if latency.samples_ms else ""
-    return Cell(text, "; ".join(part for part in (between, runs) if part))
-
-
-def _tail(latency: Latency, field: str) -> Cell:
-    value: float | None = getattr(latency, field)
-    if value is None:
-        reason = latency.refused.get(field, "too few runs")
-        return Cell("refused", reason, refused=True)
-    return Cell(f"{quantities.plain(value)} ms")
 
 
 def _throughput(latency: Latency) -> Cell:
     return Cell(f"{quantities.plain(latency.throughput_per_s)} items/s")
 
 
-def _ratio_rows(profile: Profile, batch_size: int) -> list[Row]:
+def _ratio_rows(profile: Profile, case: Case) -> list[Row]:
     rows = []
-    if any(c.batch_size == batch_size for c in profile.comparisons):
-        found = [_comparison(profile, cand, batch_size) for cand in profile.candidates]
-        kinds = {lat.provenance for c in profile.candidates if (lat := latency_at(c, batch_size))}
+    if any(c.case == case for c in profile.comparisons):
+        found = [comparison(profile, cand, case) for cand in profile.candidates]
+        kinds = {lat.provenance for c in profile.candidates if (lat := latency_at(c, case))}
         kind = "measured" if kinds == {"measured"} else "modelled"
         rows = [
-            Row("Speed-up", kind, _with_baseline(found, _speed_up)),
-            Row("MAC ratio (ideal speed-up)", "counted", _with_baseline(found, _mac_ratio)),
-            Row("Realised / ideal", "derived", _with_baseline(found, _realised)),
+            Row("Speed-up", kind, with_baseline(found, speed_up)),
+            Row("MAC ratio (ideal speed-up)", "counted", with_baseline(found, mac_ratio)),
+            Row("Realised / ideal", "derived", with_baseline(found, realised)),
         ]
-    macs = [candidate.macs.get(str(batch_size)) for candidate in profile.candidates]
+    macs = [candidate.macs_of(case) for candidate in profile.candidates]
     return [*rows, Row("MACs a call", "counted", _mac_cells(profile, macs))]
-
-
-def _comparison(profile: Profile, candidate: Candidate, batch_size: int) -> Comparison | None:
-    return next(
-        (c for c in profile.comparisons if c.candidate == candidate.name and c.batch_size == batch_size),
-        None,
-    )
-
-
-def _with_baseline(found: list[Comparison | None], show: Callable[[Comparison], Cell]) -> tuple[Cell, ...]:
-    cells = _cells(found, show)
-    return (Cell("baseline"), *cells[1:])
-
-
-def _speed_up(comparison: Comparison) -> Cell:
-    low, high = comparison.latency_ratio_ci95
-    between = f"{quantities.fixed(low, 2)} to {quantities.fixed(high, 2)}"
-    return Cell(quantities.ratio(comparison.latency_ratio), f"{between}; {comparison.verdict}")
-
-
-def _mac_ratio(comparison: Comparison) -> Cell:
-    return Cell(ABSENT if comparison.mac_ratio is None else quantities.ratio(comparison.mac_ratio))
-
-
-def _realised(comparison: Comparison) -> Cell:
-    return Cell(ABSENT if comparison.realised is None else quantities.fixed(comparison.realised, 2))
 
 
 def _mac_cells(profile: Profile, macs: list[int | None]) -> tuple[Cell, ...]:
@@ -166,7 +97,7 @@ def _artifact_rows(profile: Profile) -> list[Row]:
         Row("Time to load", "measured", load),
         Row("Parity with the source", "measured", tuple(_parity(c.parity) for c in every)),
         *_quality_rows(every),
-        _energy_row(every),
+        *([] if any(c.answered for c in every) else [_energy_row(every)]),
     ]
 
 
@@ -195,12 +126,17 @@ def _quality_rows(candidates: list[Candidate]) -> list[Row]:
     """Two rows a metric; one row that says so when there is no metric at all."""
     metrics = dict.fromkeys(str(c.quality["metric"]) for c in candidates if c.quality)
     if not metrics:
-        return [Row("Accuracy", "", tuple(Cell("not measured") for _ in candidates))]
+        what = "Quality" if any(candidate.answered for candidate in candidates) else "Accuracy"
+        return [Row(what, "", tuple(Cell("not measured") for _ in candidates))]
     rows = []
     for metric in metrics:
         found = [c.quality if c.quality and c.quality["metric"] == metric else None for c in candidates]
         label = metric[:1].upper() + metric[1:]
         rows.append(Row(label, "measured", tuple(_quality_after(metric, q) for q in found)))
+        if any(q and q.get("increase") is not None for q in found):
+            increase = tuple(_quality_increase(c, q) for c, q in zip(candidates, found, strict=True))
+            rows.append(Row("Increase over the source", "measured", increase))
+            continue
         rows.append(Row("Drop from the source", "measured", tuple(_quality_drop(metric, q) for q in found)))
     return rows
 
@@ -212,7 +148,8 @@ def _quality_after(metric: str, quality: dict[str, Any] | None) -> Cell:
     if quality.get("after_ci95"):
         notes.append(quantities.metric_between(metric, quality["after_ci95"]))
     if quality.get("samples"):
-        notes.append(f"{quality['samples']:,} samples")
+        what = "chunks" if quality.get("chunk_tokens") else "samples"
+        notes.append(f"{quality['samples']:,} {what}")
     return Cell(quantities.metric_value(metric, quality["after"]), "; ".join(notes))
 
 
@@ -227,3 +164,18 @@ def _quality_drop(metric: str, quality: dict[str, Any] | None) -> Cell:
     if quality.get("before") is not None:
         notes.append(f"from {quantities.metric_value(metric, quality['before'])}")
     return Cell(quantities.metric_drop(metric, quality["drop"]), "; ".join(notes))
+
+
+def _quality_increase(candidate: Candidate, quality: dict[str, Any] | None) -> Cell:
+    """Of perplexity, in percent."""
+    if not quality or quality.get("increase") is None:
+        return Cell("not measured")
+    notes = []
+    if quality.get("increase_ci95"):
+        low, high = quality["increase_ci95"]
+        notes.append(f"{quantities.fixed(100 * low, 2)} to {quantities.fixed(100 * high, 2)}")
+    if quality.get("before") is not None:
+        notes.append(f"from {quantities.metric_value(str(quality['metric']), quality['before'])}")
+    if any(stage.transform == "gem_filter" for own in candidate.answered for stage in own.stages):
+        notes.append("chunks are read whole, without the filter")
+    return Cell(f"{quantities.fixed(100 * quality['increase'], 2)} %", "; ".join(notes))

@@ -6,7 +6,7 @@ the left, so that the last token of every row is the last column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,11 @@ class ConcatCache:
         self._past: dict[str, NDArray[Any]] = dict.fromkeys(model.cache_names("past_key_values"), empty)
         self._mask = np.zeros((batch, 0), np.int64)
         self.lengths = np.zeros(batch, np.int64)
+
+    @property
+    def buffers(self) -> Mapping[str, NDArray[Any]]:
+        """The cache by input name, [batch, kv_heads, rows, head_dim]; anew after each step."""
+        return self._past
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> NDArray[Any]:
         """Read the prompts; return the logits after the last token of each, [batch, vocab]."""

@@ -39,7 +39,7 @@ class ImageCache(InPlaceCache):
         native: the in-place graph.
         model: its facts.
         graphs: what reads the prompts.
-        pixels: [1 or batch, 3, H, W].
+        pixels: [1 or batch, 3, H, W], or [1 or batch, views, 3, H, W].
         batch: how many prompts.
     """
 

@@ -12,6 +12,19 @@ TASK = "image-text-to-text"
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """Of a model that sees an image whole and in tiles.
+
+    Attributes:
+        grid: rows and columns of tiles.
+        image: (height, width) of the images that it was converted for; only their ratio matters.
+    """
+
+    grid: tuple[int, int]
+    image: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class ImageFacts:
     """`manifest.graph["generation"]["image"]`.
 
@@ -28,6 +41,7 @@ class ImageFacts:
         mean, std: of each channel, on the scale 0 to 1.
         rows: how many rows of each layer's cache an image has after a prompt. Layers of differing rows have
             slots of their own.
+        tiles: where an image is seen in tiles too; then `shortest_edge` is None.
     """
 
     encoder: str
@@ -41,6 +55,14 @@ class ImageFacts:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     rows: tuple[int, ...]
+    tiles: Tiles | None = None
+
+    @property
+    def pixel_shape(self) -> tuple[int, ...]:
+        """Of one image that is prepared: [3, H, W], or [views, 3, H, W], the whole image first."""
+        if self.tiles is None:
+            return (3, *self.size)
+        return (1 + self.tiles.grid[0] * self.tiles.grid[1], 3, *self.size)
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -86,7 +108,16 @@ def image_facts(told: Any, files: Mapping[str, str], layers: int, where: str) ->
         mean=_numbers(told, "mean", float, 3, where),
         std=_numbers(told, "std", float, 3, where),
         rows=_numbers(told, "rows", int, layers, where),
+        tiles=_tiles(told.get("tiles"), f"{where}.tiles"),
     )
+
+
+def _tiles(told: Any, where: str) -> Tiles | None:
+    if told is None:
+        return None
+    if not isinstance(told, dict):
+        raise ArtifactError(f"{where}: expected null or an object, given {told!r}")
+    return Tiles(_numbers(told, "grid", int, 2, where), _numbers(told, "image", int, 2, where))
 
 
 def _whole(value: Any, least: int) -> bool:

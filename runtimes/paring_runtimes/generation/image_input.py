@@ -11,6 +11,7 @@ import numpy as np
 
 from paring_runtimes.errors import InputError, MissingExtraError
 from paring_runtimes.generation.image_facts import ImageFacts
+from paring_runtimes.generation.image_tiles import views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 def prepare(images: Images, facts: ImageFacts, prompts: int) -> NDArray[np.float32]:
     """Return pixels [N, 3, H, W] of one image for all prompts (N = 1), or of one for each.
 
+    Of a model that sees images in tiles too they are [N, views, 3, H, W].
+
     Args:
-        images: a file's path, uint8 [H, W, 3] or [H, W] of any size, float32 [3, H, W] that is prepared
-            already; or a list of those, one a prompt.
+        images: a file's path, uint8 [H, W, 3] or [H, W] of any size, float32 that is prepared already
+            (`ImageFacts.pixel_shape`); or a list of those, one a prompt.
         facts: how the model wants them.
         prompts: how many there are.
 
@@ -45,34 +48,46 @@ def _pixels(image: Any, facts: ImageFacts) -> NDArray[np.float32]:
         image = _read(Path(image))
     if not isinstance(image, np.ndarray):
         raise InputError(f"image: expected a path or an array, given a {type(image).__name__}")
-    if image.dtype == np.float32 and image.shape == (3, *facts.size):
+    if image.dtype == np.float32 and image.shape == facts.pixel_shape:
         return image
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
         raise InputError(
-            f"image: expected uint8 (height, width, 3) or (height, width), or float32 {(3, *facts.size)} that"
-            f" is prepared already, given {image.dtype} {image.shape}"
+            f"image: expected uint8 (height, width, 3) or (height, width), or float32 {facts.pixel_shape}"
+            f" that is prepared already, given {image.dtype} {image.shape}"
         )
     colour = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-    sized = _sized(colour, facts).astype(np.float32) / np.float32(255)
-    normal = (sized - np.array(facts.mean, np.float32)) / np.array(facts.std, np.float32)
+    if min(colour.shape[:2]) < 1:
+        raise InputError(f"image: it has no pixels, given {image.shape}")
+    if facts.tiles is None:
+        return _normal(_sized(colour, facts), facts)
+    every = views(colour, facts.size, facts.tiles, _resized)
+    return np.stack([_normal(view, facts) for view in every])
+
+
+def _normal(image: NDArray[Any], facts: ImageFacts) -> NDArray[np.float32]:
+    """uint8 [H, W, 3] -> normalised [3, H, W]."""
+    scaled = image.astype(np.float32) / np.float32(255)
+    normal = (scaled - np.array(facts.mean, np.float32)) / np.array(facts.std, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1))
 
 
 def _sized(image: NDArray[Any], facts: ImageFacts) -> NDArray[Any]:
     """Resize, bicubic, and cut the centre out; what the encoder's size exceeds is black."""
     height, width = image.shape[:2]
-    if min(height, width) < 1:
-        raise InputError(f"image: it has no pixels, given {image.shape}")
     wanted = facts.size
     if facts.shortest_edge is not None:
         edge, short, long = facts.shortest_edge, min(height, width), max(height, width)
         other = int(edge * long / short)
         wanted = (edge, other) if height <= width else (other, edge)
-    if wanted != (height, width):
-        library = _pillow()
-        picture = library.fromarray(image).resize(wanted[::-1], library.Resampling.BICUBIC)
-        image = np.asarray(picture)
-    return _centre(image, facts.size)
+    return _centre(_resized(image, wanted), facts.size)
+
+
+def _resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Bicubic, to (height, width)."""
+    if image.shape[:2] == size:
+        return image
+    library = _pillow()
+    return np.asarray(library.fromarray(image).resize(size[::-1], library.Resampling.BICUBIC))
 
 
 def _centre(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

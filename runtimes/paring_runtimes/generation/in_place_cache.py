@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LEAST_ROWS = 64
-_CHUNK = 512  # tokens of a prompt at once: bounds the attention scores, [heads, chunk, capacity]
+CHUNK = 512  # tokens of a prompt at once: bounds the attention scores, [heads, chunk, capacity]
 _INDICES = ("input_ids", "positions", "last")
 
 
@@ -62,8 +62,8 @@ class InPlaceCache:
             padded[row, : len(prompt)] = prompt
         self.lengths[:] = self.rows[:] = [len(prompt) for prompt in prompts]
         logits = np.zeros((self._batch, self._model.vocab_size), self._logits_dtype)
-        for start in range(0, longest, _CHUNK):
-            ids = padded[:, start : start + _CHUNK]
+        for start in range(0, longest, CHUNK):
+            ids = padded[:, start : start + CHUNK]
             last = self.lengths - 1 - start
             call, places = self._bind(ids.shape[1]), start + np.arange(ids.shape[1])
             slots = [places] * len(self._slots)

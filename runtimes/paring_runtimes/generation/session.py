@@ -21,6 +21,7 @@ from paring_runtimes.generation.image_cache import ImageCache, ImageGraphs, chec
 from paring_runtimes.generation.image_input import prepare
 from paring_runtimes.generation.in_place_cache import InPlaceCache
 from paring_runtimes.generation.language_model import LanguageModel
+from paring_runtimes.generation.open_graphs import OpenGraphs
 from paring_runtimes.generation.options import OptionArguments, Options, options_of
 from paring_runtimes.generation.prompt_filter import PromptFilter
 from paring_runtimes.generation.prompts import ids_of, prompts_to_ids
@@ -185,6 +186,11 @@ class GenerativeSession(Session):
     def cache(self) -> str:
         """The form of the cache that `cache="auto"` takes: "in_place" or "concat"."""
         return "concat" if self._in_place is None else "in_place"
+
+    def open_graphs(self) -> OpenGraphs:
+        """The graphs, for callers that time them one by one; raises EngineError when closed."""
+        native = self._native or self._refuse_closed()
+        return OpenGraphs(native, self._in_place, self._chooser, self._graphs)
 
     def close(self) -> None:
         """Let go of the model. Calls already running in other threads finish; new ones raise."""

@@ -120,7 +120,7 @@ def test_a_prompt_read_in_parts_is_the_whole(
     prompts = [*PROMPTS, [7], [3] * 5, [4, 5, 6]]
     whole = InPlaceCache(native, model, 5)
     expected = whole.prefill(prompts)
-    monkeypatch.setattr(in_place_cache, "_CHUNK", chunk)
+    monkeypatch.setattr(in_place_cache, "CHUNK", chunk)
     parts = InPlaceCache(native, model, 5)
     np.testing.assert_allclose(parts.prefill(prompts), expected, atol=1e-4)
     tokens = [1, 2, 3, 4, 5]

@@ -28,18 +28,18 @@ def compare(
         [
             row.label,
             row.created,
-            str(row.latency.batch_size),
+            _case(row.latency),
             f"{row.latency.p50_ms:.3f}",
             _text(row.latency.p50_ci95_ms),
         ]
         for row in found.rows
     ]
-    table("recorded, measured", ("model", "when", "batch", "p50 ms", "95 % interval"), measured)
+    table("recorded, measured", ("model", "when", "case", "p50 ms", "95 % interval"), measured)
     ratios = [
         [
             row.candidate,
             row.baseline,
-            str(row.batch_size),
+            _case(row),
             _text(row.latency_ratio),
             _text(row.latency_ratio_ci95),
             "in turn" if row.interleaved else "not interleaved",
@@ -47,8 +47,14 @@ def compare(
         ]
         for row in found.comparisons
     ]
-    columns = ("model", "against", "batch", "speed-up", "95 % interval", "measured", "verdict")
+    columns = ("model", "against", "case", "speed-up", "95 % interval", "measured", "verdict")
     table("comparisons", columns, ratios)
+
+
+def _case(of: Any) -> str:
+    if of.prompt_tokens is None:
+        return f"batch {of.batch_size}"
+    return f"batch {of.batch_size}, {of.prompt_tokens} tokens, {of.phase.replace('_', ' ')}"
 
 
 def _text(value: Any) -> str:

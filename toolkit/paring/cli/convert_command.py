@@ -9,6 +9,7 @@ import typer
 
 from ..api import extras
 from .output import Json, console, print_json, stages
+from .quality_table import show_robustness
 from .recipe_options import Allow, Model, RecipeFile, Set, Weights, read
 
 
@@ -18,17 +19,25 @@ def register(tree: typer.Typer) -> None:
 
 
 def convert(
-    output: Annotated[Path, typer.Option("--output", "-o", help="the artifact's folder")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="the artifact's folder; needed but for --dry-run")
+    ] = None,
     model: Model = None,
     recipe: RecipeFile = None,
     transform: Annotated[
         list[str] | None,
-        typer.Option("--transform", "-t", help="a transform with its defaults; see `paring list`"),
+        typer.Option(
+            "--transform",
+            "-t",
+            metavar="NAME",
+            help="a transform with its defaults; `paring list transforms` tells them; repeatable",
+        ),
     ] = None,
     set_: Set = None,
     weights: Weights = None,
     data: Annotated[
-        str | None, typer.Option(help="for the quality gate: labelled images (folder:DIR) or text:FILE")
+        str | None,
+        typer.Option(help="measure quality on labelled images (folder:DIR, embedded, ...) or text:FILE"),
     ] = None,
     max_drop: Annotated[
         float | None, typer.Option(help="gate: the accuracy that may be lost, 0 to 1")
@@ -36,17 +45,27 @@ def convert(
     max_increase: Annotated[
         float | None, typer.Option(help="gate: the relative increase of perplexity that is allowed")
     ] = None,
+    corruption: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="measure accuracy under this corruption too (gaussian_noise, gaussian_blur, defocus_blur,"
+            " contrast, jpeg_compression, or all); repeatable",
+        ),
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="pixels a side")] = None,
     opset: Annotated[int | None, typer.Option(help="ONNX opset")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or fp16")] = None,
     atol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
     rtol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
     allow: Allow = None,
-    overwrite: Annotated[bool, typer.Option(help="replace an artifact that is there")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an artifact that is there")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the whole recipe and stop")] = False,
     json: Json = False,
 ) -> None:
     """Transform a model, export it, prove that the export computes the same, and gate its quality."""
+    if output is None and not dry_run:
+        raise typer.BadParameter("the artifact's folder is missing", param_hint="'--output' / '-o'")
     flags: dict[str, Any] = {
         "model": model,
         "weights": weights,
@@ -57,11 +76,12 @@ def convert(
         "verify.atol": atol,
         "verify.rtol": rtol,
         "data.source": data,
+        "robustness.corruptions": _corruptions(corruption),
         "gates": _gates(max_drop, max_increase),
     }
     with extras("converting a model"):
         whole = read(recipe, set_, flags)
-        if dry_run:
+        if dry_run or output is None:
             from ..recipe import dump_recipe
 
             print_json(dump_recipe(whole))
@@ -74,6 +94,12 @@ def convert(
         print_json(done)
         return
     show(done)
+
+
+def _corruptions(names: list[str] | None) -> list[str] | None:
+    from ..corruptions import CORRUPTIONS
+
+    return list(CORRUPTIONS) if names == ["all"] else names or None
 
 
 def _gates(max_drop: float | None, max_increase: float | None) -> list[dict[str, Any]] | None:
@@ -121,5 +147,6 @@ def show(done: Any) -> None:
             f"quality   top-1 {quality['before']:.4f} -> {quality['after']:.4f}, drop {quality['drop']:.4f}"
             f" (95 % interval {low:.4f} to {high:.4f}) on {quality['samples']} images"
         )
+        show_robustness(quality.get("robustness"))
     for note in done.notes:
         console.print(f"note      {note}", soft_wrap=True)

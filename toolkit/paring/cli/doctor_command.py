@@ -84,6 +84,15 @@ def _transformers_models() -> Finding:
     return _try("transformers models", "torch", "transformers", use)
 
 
+def _gguf_models() -> Finding:
+    def use() -> str:
+        import_module("gguf").dequantize  # noqa: B018 - what reading a file needs
+        import_module("accelerate")
+        return f"gguf {version('gguf')}, accelerate {version('accelerate')}"
+
+    return _try("GGUF models", "gguf", "gguf", use)
+
+
 def _onnx_export() -> Finding:
     def use() -> str:
         for name in ("onnx", "onnxscript", "onnxslim"):
@@ -155,6 +164,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _pytorch,
     _timm_models,
     _transformers_models,
+    _gguf_models,
     _onnx_export,
     _onnx_runtime,
     _text_generation,

@@ -11,7 +11,9 @@ import typer
 from paring_runtimes import Manifest, TensorSpec, read_manifest
 from paring_runtimes.artifact import verify_files
 
+from .language_rows import language_rows
 from .output import Json, console, print_json, table
+from .quality_table import show_robustness
 
 
 def register(tree: typer.Typer) -> None:
@@ -27,6 +29,7 @@ def inspect(artifact: Annotated[Path, typer.Argument(help="artifact folder")], j
     if json:
         print_json({"manifest": manifest, "sizes_bytes": sizes, "whole": True})
         return
+    told = language_rows(artifact, manifest)
     table(
         str(artifact),
         ("", ""),
@@ -39,13 +42,15 @@ def inspect(artifact: Annotated[Path, typer.Argument(help="artifact folder")], j
             ["inputs", "\n".join(_spec(spec) for spec in manifest.inputs)],
             ["outputs", "\n".join(_spec(spec) for spec in manifest.outputs)],
             ["transforms", _transforms(manifest)],
-            ["graph", _pairs(manifest.graph)],
+            *told,
+            ["graph", _pairs({k: v for k, v in manifest.graph.items() if not told or k != "generation"})],
             ["export", _pairs(manifest.export)],
             ["parity", _parity(manifest)],
             ["quality", _quality(manifest)],
             ["tools", _pairs(manifest.tools)],
         ],
     )
+    show_robustness((manifest.quality or {}).get("robustness"))
     rows = [[name, f"{sizes[name]:,}", digest] for name, digest in manifest.files.items()]
     table("files (all as they were written)", ("file", "bytes", "SHA-256"), rows)
     console.print("whole     every file matches its digest")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
+from json import dumps
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ class Kind(str, enum.Enum):
     engines = "engines"
     devices = "devices"
     sources = "sources"
+    data = "data"
 
 
 def register(tree: typer.Typer) -> None:
@@ -32,7 +34,10 @@ def show(
     kind: Annotated[Kind | None, typer.Argument(help="one kind; all when left out")] = None,
     json: Json = False,
 ) -> None:
-    """List transforms, exporters, engines, devices and model sources, each with its why-not."""
+    """List transforms, exporters, engines, devices, sources and data, each with its why-not.
+
+    `list transforms` alone also tells each transform's recipe keys and their defaults.
+    """
     kinds = [kind] if kind else list(Kind)
     found = {one.value: _rows(FINDERS[one]) for one in kinds}
     if json:
@@ -41,6 +46,13 @@ def show(
     for name, rows in found.items():
         drawn = [[row["name"], row["about"], row["why_not"] or "usable here"] for row in rows]
         table(name, ("name", "about", "state"), drawn)
+    if kind is Kind.transforms:
+        keys = [
+            [f"{row['name']}.{key['name']}", dumps(key["default"]), key["about"]]
+            for row in found["transforms"]
+            for key in row.get("keys", [])
+        ]
+        table("recipe keys, as in --set token_prune.keep_ratio=0.5", ("key", "default", "about"), keys)
 
 
 def _rows(finder: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -60,8 +72,20 @@ def _transforms() -> list[dict[str, Any]]:
             "about": f"{method.TRAITS.title} ({method.TRAITS.mechanism}) {method.TRAITS.paper}",
             "why_not": None,
             "traits": asdict(method.TRAITS),
+            "keys": _keys(method.Config),
         }
         for name, method in sorted(discover().items())
+    ]
+
+
+def _keys(config: type[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": item.name,
+            "default": None if item.default is MISSING else item.default,
+            "about": str(item.metadata.get("help", "")),
+        }
+        for item in fields(config)
     ]
 
 
@@ -101,6 +125,12 @@ def _sources() -> list[dict[str, Any]]:
     ]
 
 
+def _data() -> list[dict[str, Any]]:
+    from ..data import kinds
+
+    return [{"name": name, "about": module.HELP, "why_not": None} for name, module in sorted(kinds().items())]
+
+
 def _first_line(module: Any) -> str:
     return (module.__doc__ or "").strip().splitlines()[0]
 
@@ -111,4 +141,5 @@ FINDERS: dict[Kind, Callable[[], list[dict[str, Any]]]] = {
     Kind.engines: _engines,
     Kind.devices: _devices,
     Kind.sources: _sources,
+    Kind.data: _data,
 }

@@ -31,6 +31,16 @@ def profile(
     min_seconds: Annotated[float, typer.Option(help="timed seconds a candidate, at least")] = 3.0,
     max_seconds: Annotated[float, typer.Option(help="give up a measurement after this")] = 120.0,
     dim: Annotated[list[str] | None, typer.Option(help="size of a symbolic dimension: height=224")] = None,
+    prompt_tokens: Annotated[
+        list[int] | None, typer.Option(help="language models: tokens of a prompt; may be repeated")
+    ] = None,
+    new_tokens: Annotated[int, typer.Option(help="language models: tokens of an answer")] = 32,
+    text: Annotated[
+        Path | None, typer.Option(help="language models: cut prompts from this file; default: random ids")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="vision-language models: see this file; default: random pixels")
+    ] = None,
     seed: Annotated[int, typer.Option(help="of the inputs and of the order")] = 0,
     json: Json = False,
 ) -> None:
@@ -45,6 +55,10 @@ def profile(
         "max_seconds": max_seconds,
         "seed": seed,
         "dims": _dims(dim or []),
+        "prompt_tokens": tuple(prompt_tokens or [128]),
+        "new_tokens": new_tokens,
+        "text": None if text is None else str(text),
+        "image": None if image is None else str(image),
     }
     paths = [item.removeprefix("onnx:") for item in artifacts]
     found = measure(paths, name, settings, json)
@@ -81,44 +95,61 @@ def show(found: Any) -> None:
     from paring_profiles.report import headline
 
     console.print(headline(found), soft_wrap=True, highlight=False)
-    ratios = {(c.candidate, c.batch_size): c for c in found.comparisons}
+    ratios = {(c.candidate, c.case): c for c in found.comparisons}
+    every = [(candidate, latency) for candidate in found.candidates for latency in candidate.latency]
+    asked = any(latency.phase for _, latency in every)
+    if asked:  # figures of one phase below each other
+        order = list(dict.fromkeys(latency.case for _, latency in every))
+        every.sort(key=lambda pair: order.index(pair[1].case))
     rows = []
-    for candidate in found.candidates:
-        for latency in candidate.latency:
-            against = ratios.get((candidate.name, latency.batch_size))
-            macs = candidate.macs.get(str(latency.batch_size))
-            rows.append(
-                [
-                    candidate.name,
-                    str(latency.batch_size),
-                    f"{latency.p50_ms:.3f} ({latency.p50_ci95_ms[0]:.3f}-{latency.p50_ci95_ms[1]:.3f})",
-                    _maybe(latency.p90_ms, "{:.3f}"),
-                    _maybe(latency.p99_ms, "{:.3f}"),
-                    _maybe(macs and macs / 1e6, "{:,.1f}"),
-                    _ratio(against),
-                    _maybe(against and against.mac_ratio, "{:.3f}"),
-                    _maybe(against and against.realised, "{:.3f}"),
-                ]
-            )
-    columns = (
-        "model",
-        "batch",
-        "p50 ms (95 %)",
-        "p90",
-        "p99",
-        "MMACs",
-        "speed-up",
-        "ideal",
-        "realised",
-    )
+    for candidate, latency in every:
+        against = ratios.get((candidate.name, latency.case))
+        macs = candidate.macs_of(latency.case)
+        row = [
+            candidate.name,
+            str(latency.batch_size),
+            *([str(latency.prompt_tokens), latency.phase.replace("_", " ")] if asked else []),
+            f"{latency.p50_ms:.3f} ({latency.p50_ci95_ms[0]:.3f}-{latency.p50_ci95_ms[1]:.3f})",
+            _maybe(latency.p90_ms, "{:.3f}"),
+            *([] if asked else [_maybe(latency.p99_ms, "{:.3f}")]),
+            _maybe(macs and macs / 1e6, "{:,.1f}"),
+            "baseline" if candidate is found.candidates[0] else _ratio(against),
+            _maybe(against and against.mac_ratio, "{:.3f}"),
+            _maybe(against and against.realised, "{:.3f}"),
+        ]
+        rows.append(row)
+    more = ("prompt", "phase") if asked else ()
+    columns = ("model", "batch", *more, "p50 ms (95 %)", "p90", *(() if asked else ("p99",)))
+    columns += ("MMACs", "speed-up", "ideal", "realised")
     table(f"latency, measured, {found.settings.threads} threads", columns, rows)
+    _show_caches(found)
     for sentence in found.noise:
         console.print(f"noise     {sentence}", soft_wrap=True)
 
 
+def _show_caches(found: Any) -> None:
+    """What language models read and held."""
+    rows = [
+        [
+            candidate.name,
+            str(one.batch_size),
+            str(one.prompt_tokens),
+            str(one.read_tokens),
+            f"{one.cache_bytes / 1e6:,.3f}",
+            f"{one.buffer_bytes / 1e6:,.3f}",
+            "\n".join(f"{s.transform} {s.place}: {s.before} -> {s.after}" for s in one.stages) or "none",
+        ]
+        for candidate in found.candidates
+        for one in candidate.answered
+    ]
+    if rows:
+        columns = ("model", "batch", "prompt", "read", "KV MB", "buffers MB", "tokens dropped or merged")
+        table("key-value cache after the prompt, measured", columns, rows)
+
+
 def _ratio(against: Any) -> str:
     if against is None:
-        return "baseline"
+        return "-"
     low, high = against.latency_ratio_ci95
     return f"{against.latency_ratio:.3f} ({low:.3f}-{high:.3f}) {against.verdict}"
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..api import extras
-from .output import Json, console, print_json
+from .output import Json, errors, print_json
+from .recipe_options import Set
 
 
 def register(tree: typer.Typer) -> None:
@@ -19,7 +20,9 @@ def register(tree: typer.Typer) -> None:
     tree.add_typer(group, name="recipe")
 
 
-def schema(json: Json = True) -> None:
+def schema(
+    json: Annotated[bool, typer.Option("--json", help="as without: it is JSON", show_default=False)] = False,
+) -> None:
     """Print the recipe's JSON Schema, for editors and for reading."""
     from ..recipe import recipe_schema
 
@@ -29,7 +32,7 @@ def schema(json: Json = True) -> None:
 
 def check(
     recipe: Annotated[Path, typer.Argument(help="a YAML recipe")],
-    set_: Annotated[list[str] | None, typer.Option("--set", "-s", help="override a key")] = None,
+    set_: Set = None,
     json: Json = False,
 ) -> None:
     """Check a recipe and print it with every default written out."""
@@ -38,5 +41,5 @@ def check(
     with extras("a recipe's transforms"):
         whole = load_recipe(recipe, set_ or ())
     if not json:
-        console.print(f"{recipe}: valid", soft_wrap=True, highlight=False)
+        errors.print(f"{recipe}: valid", soft_wrap=True, highlight=False)
     print_json(dump_recipe(whole))

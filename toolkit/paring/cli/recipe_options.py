@@ -14,15 +14,20 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="timm:NAME, hf:PATH, gguf:FILE, py:FILE.py:FACTORY or embedded"),
+    typer.Option("--model", "-m", help="timm:NAME, hf:ID-OR-PATH, gguf:FILE, py:FILE.py:FACTORY or embedded"),
 ]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", "-r", help="a YAML recipe")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", help="override a key: token_prune.keep_ratio=0.5"),
+    typer.Option(
+        "--set", "-s", metavar="KEY=VALUE", help="override a key: token_prune.keep_ratio=0.5; repeatable"
+    ),
 ]
 Weights = Annotated[str | None, typer.Option(help="a safetensors file")]
-Allow = Annotated[list[str] | None, typer.Option(help="allow a risk by name: pickle, remote-code")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="RISK", help="allow a risk by name: pickle, remote-code; repeatable"),
+]
 
 
 def read(recipe: Path | None, overrides: Sequence[str] | None, flags: Mapping[str, Any]) -> Recipe:

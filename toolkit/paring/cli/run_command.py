@@ -10,8 +10,9 @@ import numpy as np
 import typer
 
 import paring_runtimes
-from paring_runtimes import Session
+from paring_runtimes import Session, read_manifest
 from paring_runtimes.errors import InputError
+from paring_runtimes.generation.language_model import TASKS
 
 from ..api import extras
 from .output import Json, console, print_json, table
@@ -40,6 +41,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Run an artifact on images, arrays or random inputs and print what comes out."""
+    _refuse_language(artifact)
     if sum((image is not None, inputs is not None, random)) != 1:
         raise InputError("run: exactly one of --image, --inputs and --random is needed")
     with paring_runtimes.load(artifact, threads=threads) as session:
@@ -61,6 +63,12 @@ def run(
     table("outputs", ("name", "dtype", "shape", "of the first item"), rows)
     if output is not None:
         console.print(f"written   {output}", soft_wrap=True)
+
+
+def _refuse_language(artifact: Path) -> None:
+    task = read_manifest(artifact).graph.get("task") if artifact.is_dir() else None
+    if task in TASKS:
+        raise InputError(f"{artifact}: the artifact of a language model; `paring generate` runs it")
 
 
 def _images(session: Session, paths: list[Path]) -> dict[str, np.ndarray]:

@@ -75,6 +75,8 @@ def _job(recipe: Recipe, source: LoadedLanguageModel, progress: Callable[[str], 
         raise ExportError(f"{source.spec}: " + "; ".join(reasons))
     if any(gate.metric != "perplexity" for gate in recipe.gates):
         raise RecipeError(f"{source.spec} is a language model: its gates hold perplexity, not top1")
+    if recipe.robustness is not None:
+        raise RecipeError(f"{source.spec} is a language model: robustness is of labelled images")
     chunks = None
     if recipe.data is not None:
         progress(f"reading {recipe.data.source}")

@@ -16,7 +16,7 @@ Every problem of a recipe is reported at once, each with its file, line and key.
 from __future__ import annotations
 
 from ._load import build_recipe, load_recipe, parse_recipe
-from ._models import Data, Export, Gate, Recipe, Step, Verify
+from ._models import Data, Export, Gate, Recipe, Robustness, Step, Verify
 from ._schema import dump_recipe, recipe_schema
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Export",
     "Gate",
     "Recipe",
+    "Robustness",
     "Step",
     "Verify",
     "build_recipe",

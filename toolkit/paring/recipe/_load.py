@@ -91,6 +91,7 @@ def _recipe(document: Document, overrides: Sequence[str], transforms: Mapping[st
         document.report(("gates",), "gates need labelled images or text: add data, as in {source: embedded}")
     if isinstance(recipe, Recipe):
         _check_gates(recipe, document)
+        _check_robustness(recipe, document)
     _fail(document)
     assert isinstance(recipe, Recipe)
     return recipe.model_copy(update={"transforms": steps})
@@ -103,6 +104,23 @@ def _check_gates(recipe: Recipe, document: Document) -> None:
             if given != (gate.metric == metric):
                 verb = "takes no" if given else "needs"
                 document.report(("gates", index), f"the metric {gate.metric} {verb} {limit}")
+
+
+def _check_robustness(recipe: Recipe, document: Document) -> None:
+    wanted = recipe.robustness
+    if wanted is not None and recipe.data is None:
+        document.report(("robustness",), "it needs labelled images: add data, as in {source: embedded}")
+    for key in ("corruptions", "severities") if wanted is not None else ():
+        values = getattr(wanted, key)
+        if len(set(values)) < len(values):
+            document.report(("robustness", key), f"each only once: {', '.join(map(str, values))}")
+    known = () if wanted is None else ("mean", *wanted.corruptions)
+    for index, gate in enumerate(recipe.gates):
+        if gate.corruption is None or gate.corruption in known:
+            continue
+        listed = f"; measured are {', '.join(known)}" if known else ": add robustness: {}"
+        problem = f"{gate.corruption} is not measured{listed}"
+        document.report(("gates", index, "corruption"), problem)
 
 
 def _fail(document: Document) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from ..corruptions import CORRUPTIONS, CorruptionName
+
 
 def _pair(value: object) -> object:
     """One number of pixels stands for a square."""
@@ -131,6 +133,18 @@ class Data(_Part):
     )
 
 
+class Robustness(_Part):
+    """Corruptions under which the accuracy on `data` is measured too: ImageNet-C's, arXiv 1903.12261."""
+
+    corruptions: tuple[CorruptionName, ...] = Field(
+        default=CORRUPTIONS, min_length=1, description="each measured at each severity"
+    )
+    severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(
+        default=(1, 3, 5), min_length=1, description="1 is the weakest"
+    )
+    seed: NotNegative = Field(default=0, description="of the noise")
+
+
 class Gate(_Part):
     """A condition without which no artifact is written."""
 
@@ -142,6 +156,11 @@ class Gate(_Part):
     )
     max_increase: Annotated[float, Field(ge=0)] | None = Field(
         default=None, description="of perplexity: largest increase, relative to the value before"
+    )
+    corruption: Literal["mean"] | CorruptionName | None = Field(
+        default=None,
+        description="of top1: hold the drop under this corruption, over its severities, or the mean over"
+        " all of robustness; null is the drop on the images as they are",
     )
     confidence: Literal["point", "bound"] = Field(
         default="point",
@@ -164,6 +183,9 @@ class Recipe(_Part):
     export: Export = Export()
     verify: Verify = Verify()
     data: Data | None = None
+    robustness: Robustness | None = Field(
+        default=None, description="measure the accuracy under corruptions of the images too; {} is the usual"
+    )
     gates: tuple[Gate, ...] = Field(
         default=(),
         description="conditions on the result; they need data",

@@ -34,12 +34,22 @@ def checkpoint(request: Request) -> Checkpoint:
         if not (folder / "config.json").is_file():
             raise SourceError(f"{request.spec}: the folder has no config.json")
         return _checkpoint(folder.resolve(), request)
+    if request.target and folder.is_file():
+        raise SourceError(f"{request.spec}: is a file; {_right_for(folder)}")
     found = _checkpoint(_repository(request, cached=True) or _download(request), request)
     if not found.weights and request.weights is None:
         found = _checkpoint(_download(request), request)  # the cache holds only a part
     if not found.weights and request.weights is None:
         raise SourceError(f"{request.spec}: the repository holds no weights for transformers")
     return found
+
+
+def _right_for(file: Path) -> str:
+    if file.suffix.lower() == ".gguf":
+        return f"a GGUF file is gguf:{file}"
+    if file.suffix.lower() == ".onnx":
+        return "an ONNX file has no PyTorch model to convert; `paring profile` takes it as it is"
+    return f"give the folder that holds it and its config.json: hf:{file.parent}"
 
 
 def _checkpoint(folder: Path, request: Request) -> Checkpoint:

@@ -12,22 +12,24 @@ from paring_runtimes.errors import SourceError
 
 from ._language import LoadedLanguageModel
 
-NAME = "LlavaForConditionalGeneration"
+NAME, NEXT = "LlavaForConditionalGeneration", "LlavaNextForConditionalGeneration"
 DESCRIPTION = "preprocessor_config.json"
 BICUBIC = 3  # Pillow's number
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedVisionLanguageModel(LoadedLanguageModel):
-    """An image and token ids in, logits out. `model` is transformers' LlavaForConditionalGeneration.
+    """An image and token ids in, logits out. `model` is transformers' LLaVA or LLaVA-NeXT.
 
     Attributes:
         preparation: "shortest_edge" (pixels, or None to resize to the model's size as it is), "mean", "std".
         description: the file that says so, copied into an artifact.
+        image_size: (height, width) that was asked for, of LLaVA-NeXT's images.
     """
 
     preparation: dict[str, Any] = field(default_factory=dict)
     description: Path | None = None
+    image_size: tuple[int, int] | None = None
 
     def keep(self, folder: Path) -> None:
         """Write the image's preparation too."""
@@ -48,28 +50,31 @@ class LoadedVisionLanguageModel(LoadedLanguageModel):
 
 
 def sees_and_speaks(folder: Path, spec: str) -> bool:
-    """Whether a checkpoint's config states a LLaVA.
+    """Whether a checkpoint's config states a LLaVA or LLaVA-NeXT.
 
     Raises:
         SourceError: it states another vision-language model.
     """
     stated = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     names = stated.get("architectures") or []
-    if names == [NAME]:
+    if names in ([NAME], [NEXT]):
         return True
     generates = any(str(name).endswith("ForConditionalGeneration") for name in names)
     if generates and "vision_config" in stated:
-        raise SourceError(f"{spec}: {names[0]} is no vision-language model that is known; known: {NAME}")
+        raise SourceError(
+            f"{spec}: {names[0]} is no vision-language model that is known; known: {NAME}, {NEXT}"
+        )
     return False
 
 
-def preparation(folder: Path, size: int, spec: str) -> dict[str, Any]:
+def preparation(folder: Path, size: int, spec: str, tiled: bool = False) -> dict[str, Any]:
     """What `preprocessor_config.json` says, in the runtime's terms.
 
     Args:
         folder: the checkpoint.
         size: side of the tower's input, in pixels.
         spec: for messages.
+        tiled: the model is a LLaVA-NeXT, whose processor resizes to views of `size`.
 
     Raises:
         SourceError: there is no such file, or it asks for what the runtime does not do.
@@ -85,7 +90,7 @@ def preparation(folder: Path, size: int, spec: str) -> dict[str, Any]:
     sides = [cut, cut] if isinstance(cut, int) else [cut.get("height"), cut.get("width")]
     exact = [whole.get("height", size), whole.get("width", size)]
     asked = {
-        "do_pad": told.get("do_pad", False),
+        "do_pad": told.get("do_pad", False) and not tiled,  # there it fills up the tiles of a batch
         "no do_resize": not told.get("do_resize", True),
         "no do_rescale": not told.get("do_rescale", True),
         "no do_normalize": not told.get("do_normalize", True),
@@ -98,4 +103,8 @@ def preparation(folder: Path, size: int, spec: str) -> dict[str, Any]:
     wrong = [name for name, found in asked.items() if found]
     if wrong:
         raise SourceError(f"{file}: {', '.join(wrong)}: images are not prepared like that here")
-    return {"shortest_edge": edge, "mean": list(told["image_mean"]), "std": list(told["image_std"])}
+    return {
+        "shortest_edge": None if tiled else edge,
+        "mean": list(told["image_mean"]),
+        "std": list(told["image_std"]),
+    }

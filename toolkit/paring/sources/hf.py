@@ -21,7 +21,13 @@ from ._hub import Checkpoint, checkpoint
 from ._language import LoadedLanguageModel, is_causal, refuse_image_options, tokenizer_files
 from ._loaded import LoadedModel, Request, missing_extra, require, seeded
 from ._trial import check_sizes
-from ._vision_language import DESCRIPTION, LoadedVisionLanguageModel, preparation, sees_and_speaks
+from ._vision_language import (
+    DESCRIPTION,
+    NEXT,
+    LoadedVisionLanguageModel,
+    preparation,
+    sees_and_speaks,
+)
 from ._weights import fit, read_weights
 
 HELP = "hf:ID-OR-PATH: a transformers model (image classifier, causal LM, LLaVA), safetensors weights"
@@ -75,10 +81,13 @@ def _load_language(found: Checkpoint, request: Request) -> LoadedLanguageModel:
 def _load_vision_language(found: Checkpoint, request: Request) -> LoadedVisionLanguageModel:
     from transformers import AutoModelForImageTextToText
 
-    refuse_image_options(request)
     with quiet():
         config = _config(found, request)
-        prepared = preparation(found.folder, int(config.vision_config.image_size), request.spec)
+        tiled = config.architectures == [NEXT]
+        if request.any_image_size or not tiled:
+            refuse_image_options(request)
+        side = int(config.vision_config.image_size)
+        prepared = preparation(found.folder, side, request.spec, tiled)
         model, files = _model(found, config, AutoModelForImageTextToText, request)
     kept, description = tokenizer_files(found.folder), found.folder / DESCRIPTION
     return LoadedVisionLanguageModel(
@@ -92,6 +101,7 @@ def _load_vision_language(found: Checkpoint, request: Request) -> LoadedVisionLa
         source_files=(*files, *kept, description),
         preparation=prepared,
         description=description,
+        image_size=request.image_size,
     )
 
 

@@ -6,7 +6,8 @@ A transform is a module with
   `help`, and where they apply `unit`, `minimum`, `maximum` and `choices`;
 - `TRAITS`: what kind of method it is;
 - `check(model, config) -> list[str]`: the reasons why the model does not fit, empty when it does;
-- `apply(model, config) -> nn.Module`: the changed model. The model given is consumed.
+- `apply(model, config) -> nn.Module`: the changed model. The model given is consumed;
+- where only some configs export, `unexportable(config) -> str`: why this one does not, empty when it does.
 """
 
 from __future__ import annotations

@@ -114,6 +114,12 @@ def image_reasons(
     return reasons
 
 
+def has_rotary(model: nn.Module) -> bool:
+    """Whether a model that `image_reasons` has nothing against rotates by its positions."""
+    decoder, site = find(model), locate(model)
+    return (decoder.rotary if decoder is not None else site.rotary if site else None) is not None
+
+
 def reducing_layers(decoder: Decoder) -> list[int]:
     """The layers after which tokens are dropped, counted from 0."""
     return [index for index, layer in enumerate(decoder.opened()) if len(layer.reducers)]

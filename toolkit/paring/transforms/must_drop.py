@@ -1,9 +1,14 @@
 """MustDrop in the language model: image tokens that no text attends to go. https://arxiv.org/abs/2411.10803
 
 After each chosen layer, an image token stays by how much the text **after** the image attends to it, in sum
-and at most; `_must_drop` has the rule. How many stay is a constant a stage, so that the model exports;
-`calibrate` finds the constants that the paper's thresholds keep on sample prompts. The stage in the
-vision encoder is `window_merge`. Survivors keep their positions, unlike in the released code.
+and at most; `_must_drop` has the rule. In `form: budget` how many stay is a constant a stage, so that the
+model exports; `paring must-drop-budgets` finds the constants that the paper's thresholds keep on sample data.
+In `form: threshold` the thresholds themselves decide, one prompt at a time and in PyTorch only. The stage in
+the vision encoder is `window_merge`.
+
+Survivors keep their positions. With `positions: paper_compat` they are numbered anew after each stage, and a
+later token sits, in each layer, at that layer's own cache length, as in the released code: see
+`_must_drop.positions` for what is wrong with it.
 
 In a vision-language model `key_share` is the second stage (what the tower's class token looks at stays), and
 `trim_cache` the last one (after a prompt, earlier layers' caches shrink to the final survivors).
@@ -12,20 +17,21 @@ In a vision-language model `key_share` is the second stage (what the tower's cla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
 from . import _vision_language
-from ._decoder import Decoder, Growing, Reducer, Seen, Tokens, attention_rows, open_decoder
+from ._decoder import Decoder, Growing, Tokens, open_decoder
 from ._decoder.decoder import Decoded
 from ._decoder.memory import KeyValue
-from ._image_reducer import IMAGE, ImageReducer, image_of, image_reasons, reducing_layers, rejoined
-from ._must_drop.cache import cache_places, sequence_places, trim
+from ._image_reducer import IMAGE, has_rotary, image_of, image_reasons, reducing_layers, rejoined
+from ._must_drop.cache import cache_places, trim
 from ._must_drop.calibration import budgets
-from ._must_drop.dual_attention import budget_scores, dual_scores, keep_budget, passes, survivors
-from ._must_drop.keys import key_count, remap
+from ._must_drop.keys import key_count
+from ._must_drop.positions import MODES, PAPER_COMPAT, PERSISTENT
+from ._must_drop.stages import UNEXPORTABLE, DropByText, DropByThreshold, Rule
 from .traits import Traits
 
 TRAITS = Traits(
@@ -51,7 +57,7 @@ class Config:
     budgets: tuple[int, ...] = field(
         default=(),
         metadata={
-            "help": "image tokens left after each of the layers; `calibrate` finds them",
+            "help": "image tokens left after each of the layers; `paring must-drop-budgets` finds them",
             "unit": "tokens",
             "minimum": 1,
         },
@@ -87,79 +93,26 @@ class Config:
         default=False,
         metadata={"help": "of a vision-language model: after a prompt, keep only the final survivors' cache"},
     )
+    form: str = field(
+        default="budget",
+        metadata={
+            "help": "'budget', a constant count after each layer; or 'threshold', the paper's own, whose"
+            " counts depend on the values: one prompt at a time, in PyTorch, never exported",
+            "choices": ("budget", "threshold"),
+        },
+    )
+    positions: str = field(
+        default=PERSISTENT,
+        metadata={
+            "help": "'persistent', survivors keep their positions; or 'paper_compat', they are numbered anew"
+            " after each stage and later tokens sit at each layer's own cache length, like the released code",
+            "choices": MODES,
+        },
+    )
     whole: int = field(
         default=2,
         metadata={"help": "leading layers whose cache trim_cache leaves", "unit": "layers", "minimum": 0},
     )
-
-
-class DropByText(ImageReducer):
-    """One stage: keep the image tokens of the highest score.
-
-    Args:
-        config: of the method.
-        before: image tokens that come.
-        keep: image tokens that stay.
-        start: the image's first column, where the prompt does not say it.
-    """
-
-    def __init__(self, config: Config, before: int, keep: int, start: int = 0) -> None:
-        super().__init__(start, start + before, keep)
-        self.thresholds = (config.global_threshold, config.individual_threshold)
-        self.keys = tuple(sorted(config.keys))
-
-    def choose(self, seen: Seen) -> torch.Tensor:
-        """[B, keep] places within the image, ascending."""
-        start, stop = self.span(seen)
-        c, m = text_scores(seen, start, stop)
-        keys = key_places(seen, self.keys, start, stop)
-        count = 0 if keys is None else keys.shape[1]
-        return keep_budget(budget_scores(c, m, *self.thresholds, keys), self.keep, count)
-
-
-class DropByThreshold(Reducer):
-    """The paper's own form of a stage, for calibration: how many stay depends on the values. Batch 1 only."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-
-    def count(self, tokens: int) -> int:
-        """Not known from the shapes."""
-        raise NotImplementedError("how many tokens the thresholds keep depends on the values")
-
-    def forward(self, seen: Seen) -> torch.Tensor:
-        """[1, K] columns that stay, ascending."""
-        config, positions = self.config, seen.tokens.positions
-        start, last = config.image
-        stop = int((positions[0] < last).sum())
-        c, m = text_scores(seen, start, stop)
-        keys = key_places(seen, config.keys, start, stop)
-        (kept,) = survivors(passes(c, m, config.global_threshold, config.individual_threshold, keys))
-        return sequence_places(kept[None], (start, stop), positions.shape[1])
-
-
-def text_scores(seen: Seen, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(c, m) of the image tokens at columns [start, stop), from the text behind them: [B, n] each."""
-    batch, length = seen.tokens.positions.shape
-    rows = torch.arange(stop, length, device=seen.query.device).expand(batch, -1)
-    attention = attention_rows(seen, rows)[:, :, start:stop]
-    return dual_scores(attention, seen.tokens.valid[:, stop:])
-
-
-def key_places(seen: Seen, keys: Sequence[int], start: int, stop: int) -> torch.Tensor | None:
-    """Where the keys of the whole image are among the survivors: by their positions. [B, K]
-
-    Each prompt's own keys (`Tokens.image`) go before `keys`, which all prompts share.
-    """
-    image = seen.tokens.image
-    if image is not None and image.keys is not None:
-        return remap(image.keys, seen.tokens.positions[:, start:stop] - start)
-    if not keys:
-        return None
-    batch = seen.tokens.positions.shape[0]
-    original = torch.tensor(sorted(keys), device=seen.query.device).expand(batch, -1)
-    return remap(original, seen.tokens.positions[:, start:stop] - start)
 
 
 def trimmed(decoder: Decoder, decoded: Decoded, whole: int = 2) -> list[KeyValue]:
@@ -185,22 +138,19 @@ def calibrate(
     Args:
         decoder: opened, without reducers.
         prompts: [1, S] token ids each, the image where `config.image` says.
-        config: its `budgets` are not read.
+        config: its `budgets` and `form` are not read.
         quantile: 1.0 so that no sample loses a token that its thresholds kept.
     """
-    layers = [decoder.opened()[index] for index in config.layers]
     counts = []
     try:
-        for layer in layers:
-            layer.reducers.append(DropByThreshold(config))
+        _insert(decoder, replace(config, form="threshold"), config.image)
         for ids in prompts:
             outside = ids.shape[1] - (config.image[1] - config.image[0])
             counts.append([kept.shape[1] - outside for kept in prompted(decoder, ids).kept])
     finally:
-        for layer in layers:
-            layer.reducers = nn.ModuleList(
-                reducer for reducer in layer.reducers if not isinstance(reducer, DropByThreshold)
-            )
+        for index in config.layers:
+            decoder.opened()[index].reducers = nn.ModuleList()
+        decoder.by_row = False
     return tuple(budgets(torch.tensor(counts), quantile, max(1, len(config.keys))))
 
 
@@ -216,15 +166,26 @@ def prompted(decoder: Decoder, ids: torch.Tensor) -> Decoded:
 def check(model: nn.Module, config: Config) -> list[str]:
     """Reasons why image tokens of `model` cannot be dropped."""
     image = image_of(model, config.image)
-    reasons = image_reasons(model, image, config.layers, config.budgets) or _seeing_reasons(model, config)
+    wanted, count = config.budgets, (image[1] - image[0] if len(image) == 2 else 0)
+    if config.form == "threshold":
+        wanted = (count,) * len(config.layers)
+    reasons = image_reasons(model, image, config.layers, wanted) or _seeing_reasons(model, config)
     if reasons:
         return reasons
-    count = image[1] - image[0]
+    if config.form == "threshold" and config.budgets:
+        reasons.append("form: threshold counts by the values: leave budgets out, or use form: budget")
+    if config.positions == PAPER_COMPAT and not has_rotary(model):
+        reasons.append("positions: paper_compat is for rotary positions; this model's are learned")
     if len(set(config.keys)) < len(config.keys) or any(key >= count for key in config.keys):
         reasons.append(f"keys {config.keys} must be different numbers below {count}")
-    elif len(config.keys) > config.budgets[-1]:
-        reasons.append(f"{len(config.keys)} keys must stay, but only {config.budgets[-1]} tokens do")
+    elif len(config.keys) > wanted[-1]:
+        reasons.append(f"{len(config.keys)} keys must stay, but only {wanted[-1]} tokens do")
     return reasons
+
+
+def unexportable(config: Config) -> str:
+    """Why this config has no static graph, or an empty text."""
+    return UNEXPORTABLE if config.form == "threshold" else ""
 
 
 def _seeing_reasons(model: nn.Module, config: Config) -> list[str]:
@@ -237,10 +198,12 @@ def _seeing_reasons(model: nn.Module, config: Config) -> list[str]:
     if not config.key_share:
         return []
     reasons = seeing.tower.key_reasons()
+    if seeing.image_tokens != seeing.tower.tokens():
+        reasons.append("key_share names single patches, which are no tokens where windows or tiles are seen")
     count = key_count(seeing.tower.patches(), config.key_share)
     if config.keys:
         reasons.append("keys and key_share name the keys in two ways: leave one out")
-    if count > config.budgets[-1]:
+    if config.form == "budget" and count > config.budgets[-1]:
         reasons.append(f"{count} keys must stay, but only {config.budgets[-1]} tokens do")
     return reasons
 
@@ -248,13 +211,24 @@ def _seeing_reasons(model: nn.Module, config: Config) -> list[str]:
 def apply(model: nn.Module, config: Config) -> nn.Module:
     """Drop image tokens after each chosen layer. The model given is consumed."""
     decoder = open_decoder(model)
-    start, stop = image_of(model, config.image)
-    before = stop - start
-    for index, keep in zip(config.layers, config.budgets, strict=True):
-        decoder.opened()[index].reducers.append(DropByText(config, before, keep, start))
-        before = keep
+    _insert(decoder, config, image_of(model, config.image))
     seeing = _vision_language.find(model)
     if seeing is not None:
         seeing.tower.key_share = config.key_share
         seeing.whole = config.whole if config.trim_cache else None
     return rejoined(model, decoder)
+
+
+def _insert(decoder: Decoder, config: Config, image: tuple[int, ...]) -> None:
+    """Put each stage behind its layer."""
+    start, stop = image
+    rule = Rule(config.global_threshold, config.individual_threshold, config.keys, config.positions)
+    layers = [decoder.opened()[index] for index in config.layers]
+    decoder.by_row = config.positions == PAPER_COMPAT
+    if config.form == "threshold":
+        for layer in layers:
+            layer.reducers.append(DropByThreshold(rule, stop - start, start))
+        return
+    coming = (stop - start, *config.budgets)
+    for layer, before, keep in zip(layers, coming, config.budgets, strict=False):
+        layer.reducers.append(DropByText(rule, before, keep, start))

@@ -27,9 +27,16 @@ TRAITS = Traits(
 )
 
 
+USUAL_KEEP_RATIO = 0.2  # the paper's r = 13 leaves 40 of a ViT's 196 patches after 12 blocks, at any depth
+
+
 @dataclass(frozen=True)
 class Config:
-    """How many tokens merge in each block: exactly one of `r`, `schedule` and `keep_ratio`."""
+    """How many tokens merge in each block: one of `r`, `schedule` and `keep_ratio`.
+
+    Without any of them `keep_ratio` is 0.2: at 12 blocks of 196 patches that is the paper's r = 13, and
+    unlike a number of tokens it fits every depth and image size.
+    """
 
     r: int | None = field(
         default=None,
@@ -42,7 +49,8 @@ class Config:
     keep_ratio: float | None = field(
         default=None,
         metadata={
-            "help": "share of the patches left after the last block, merged away evenly over the blocks",
+            "help": "share of the patches left after the last block, merged away evenly over the blocks;"
+            " 0.2 where neither r nor schedule is given",
             "unit": "1",
             "minimum": 0.01,
             "maximum": 1.0,
@@ -52,22 +60,26 @@ class Config:
         default=True, metadata={"help": "add log(size) to the attention logits"}
     )
 
+    def __post_init__(self) -> None:
+        if self.r is None and self.schedule is None and self.keep_ratio is None:
+            object.__setattr__(self, "keep_ratio", USUAL_KEEP_RATIO)
+
 
 @dataclass(frozen=True)
 class Matching:
     """Which tokens merge. A are the even places, B the odd ones.
 
     Attributes:
-        stay: [B, Na - r] places in the sequence of A's tokens that stay, ascending.
-        merged: [B, r] places in the sequence of A's tokens that merge.
-        into: [B, r] which token of B, counted within B, each of them merges into.
-        gap: [B] by how much the closest decision was decided.
+        stay: [B, Na - r, 1] places in the sequence of A's tokens that stay, ascending, protected ones apart.
+        merged: [B, r, 1] places of A's tokens that merge.
+        into: [B, r, 1] places of B's tokens that they merge into.
+        gap: [B] by how much the closest decision was decided; None unless asked for.
     """
 
     stay: torch.Tensor
     merged: torch.Tensor
     into: torch.Tensor
-    gap: torch.Tensor
+    gap: torch.Tensor | None
 
 
 def match(metric: torch.Tensor, r: int, protected: int, with_gap: bool = False) -> Matching:
@@ -79,30 +91,54 @@ def match(metric: torch.Tensor, r: int, protected: int, with_gap: bool = False) 
         protected: leading tokens that neither merge nor are merged into.
         with_gap: whether to compute `gap`.
     """
+    count, device = metric.shape[1], metric.device
     metric = metric.float()
     metric = metric / torch.linalg.vector_norm(metric, dim=-1, keepdim=True)
-    scores = metric[:, ::2] @ metric[:, 1::2].transpose(1, 2)  # [B, Na, Nb]
-    scores = scores + _forbidden(scores.shape[1], scores.shape[2], protected).to(scores.device)
-    best, partner = scores.max(dim=-1)
+    evens = torch.arange(protected + protected % 2, count, 2, device=device)
+    odds = torch.arange(protected | 1, count, 2, device=device)
+    scores = metric[:, protected + protected % 2 :: 2] @ metric[:, protected | 1 :: 2].transpose(1, 2)
+    best, partner = nearest(scores)  # [B, Na, 1]
     ranked, order = rank(best)
-    into = partner.gather(1, order[:, :r])
-    gap = _gap(scores, ranked, order[:, :r], r) if with_gap else ranked[:, 0]
-    places = order * 2
-    return Matching(places[:, r:].sort(dim=1).values, places[:, :r], into, gap)
+    joining, staying = order.split([r, len(evens) - r], dim=1)
+    into = look_up(odds, partner.gather(1, joining))
+    gap = _gap(scores, ranked, joining) if with_gap else None
+    return Matching(look_up(evens, staying.sort(dim=1).values), look_up(evens, joining), into, gap)
 
 
-def _forbidden(evens: int, odds: int, protected: int) -> torch.Tensor:
-    """[Na, Nb] zeros, and a score below any cosine where a protected token takes part."""
-    penalty = torch.zeros(evens, odds)
-    penalty[: (protected + 1) // 2] = -10.0
-    penalty[:, : protected // 2] = -10.0
-    return penalty
+@torch.library.custom_op("paring::nearest", mutates_args=())
+def nearest(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The highest score of each row and where it is, the first of equals: [B, Na, Nb] -> two of [B, Na, 1].
+
+    An operator of its own: a maximum and its place are two reductions in ONNX, but one TopK.
+    """
+    found = scores.max(dim=-1, keepdim=True)
+    return found.values, found.indices
 
 
-def _gap(scores: torch.Tensor, ranked: torch.Tensor, merged: torch.Tensor, r: int) -> torch.Tensor:
-    two = scores.topk(2, dim=-1).values
-    rivals = (two[..., 0] - two[..., 1]).gather(1, merged).amin(1)
-    return torch.minimum(rivals, ranked[:, r - 1] - ranked[:, r])
+@nearest.register_fake
+def _(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = (*scores.shape[:2], 1)
+    return scores.new_empty(shape), scores.new_empty(shape, dtype=torch.long)
+
+
+@torch.library.custom_op("paring::look_up", mutates_args=())
+def look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Entries of a table [K] by index of any shape: one Gather in ONNX, where indexing becomes two nodes."""
+    return table[index]
+
+
+@look_up.register_fake
+def _(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    return table.new_empty(index.shape)
+
+
+def _gap(scores: torch.Tensor, ranked: torch.Tensor, joining: torch.Tensor) -> torch.Tensor:
+    r = joining.shape[1]
+    found = ranked.new_full((len(ranked),), torch.inf)
+    if scores.shape[2] > 1:
+        two = scores.topk(2, dim=-1).values
+        found = (two[..., :1] - two[..., 1:]).gather(1, joining).amin((1, 2))
+    return torch.minimum(found, (ranked[:, r - 1] - ranked[:, r])[:, 0]) if r < ranked.shape[1] else found
 
 
 class MergeTokens(nn.Module):
@@ -131,37 +167,55 @@ class MergeTokens(nn.Module):
             return tokens
         found = match(attended.mean_keys(), r, self.prefix, tokens.margin is not None)
         size = torch.ones_like(tokens.x[..., 0]) if tokens.size is None else tokens.size
-        x, size = merge(tokens.x, size, found)
-        return Tokens(x, size, self._owner(tokens, found), tokens.tightened(found.gap))
+        x, size = merge(tokens.x, size, found, self.prefix)
+        margin = None if found.gap is None else tokens.tightened(found.gap)
+        return Tokens(x, size, self._owner(tokens, found), margin)
 
     def _owner(self, tokens: Tokens, found: Matching) -> torch.Tensor | None:
         if tokens.owner is None:
             return None
         batch, count, _ = tokens.x.shape
-        stays = found.stay.shape[1]
-        target = torch.zeros(batch, count, dtype=torch.long, device=found.stay.device)
-        target[:, 1::2] = torch.arange(count // 2, device=target.device) + stays
-        target = target.scatter(1, found.stay, torch.arange(stays, device=target.device).expand(batch, -1))
-        return tokens.moved(target.scatter(1, found.merged, found.into + stays))
+        kept = kept_places(found, count, self.prefix)[..., 0]
+        now = torch.arange(kept.shape[1], device=kept.device).expand(batch, -1)
+        target = torch.zeros(batch, count, dtype=torch.long, device=kept.device).scatter(1, kept, now)
+        return tokens.moved(target.scatter(1, found.merged[..., 0], target.gather(1, found.into[..., 0])))
 
 
-def merge(x: torch.Tensor, size: torch.Tensor, found: Matching) -> tuple[torch.Tensor, torch.Tensor]:
+def merge(
+    x: torch.Tensor, size: torch.Tensor, found: Matching, protected: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Size-weighted means over the pairs: A's remaining tokens, then B.
 
-    x [B, N, C] and size [B, N] become [B, N - r, C] and [B, N - r]. One gather brings the kept
-    tokens into their new order; the merged ones are added by a product with a one-hot matrix: ONNX has
-    no scatter-mean, and TensorRT reads scatter reductions as plain writes.
+    x [B, N, C] and size [B, N] become [B, N - r, C] and [B, N - r]. A token that others join moves
+    towards each of them by that one's share of the new size, so that the kept tokens are read once and
+    what moves them is a product with a small matrix: ONNX has no scatter-mean, and TensorRT reads
+    scatter reductions as plain writes.
     """
-    batch, count, _ = x.shape
-    odd = torch.arange(1, count, 2, device=x.device).expand(batch, -1)
-    kept = torch.cat([found.stay, odd], dim=1)
-    rows = torch.arange(kept.shape[1], device=x.device)[:, None] - found.stay.shape[1]
-    arrives = (found.into[:, None, :] == rows).to(x.dtype)  # [B, N - r, r]
-    weights = arrives * size.gather(1, found.merged)[:, None, :]
-    own = size.gather(1, kept)
-    total = (own + weights.sum(-1))[..., None]
-    x = take(x, kept) * (own[..., None] / total) + (weights / total) @ take(x, found.merged)
-    return x, total[..., 0]
+    kept, sizes = kept_places(found, x.shape[1], protected), size[..., None]
+    rows = kept_rows(kept.shape[1], x.shape[1]).to(x.device)
+    arriving = sizes.gather(1, found.merged).transpose(1, 2)  # [B, 1, r]
+    weights = torch.where(found.into.transpose(1, 2) == rows, arriving, torch.zeros((), dtype=size.dtype))
+    total = sizes.gather(1, kept) + weights.sum(-1, keepdim=True)
+    away = take(x, found.merged) - take(x, found.into)
+    return take(x, kept) + (weights / total) @ away, total.squeeze(-1)
+
+
+def kept_places(found: Matching, count: int, protected: int) -> torch.Tensor:
+    """[B, N - r, 1] places in the old sequence of the tokens of the new one, in its order."""
+    batch, device = found.stay.shape[0], found.stay.device
+    head = torch.arange(0, protected, 2, device=device)
+    odd = torch.arange(1, count, 2, device=device)
+    return torch.cat([_column(head, batch), found.stay, _column(odd, batch)], dim=1)
+
+
+def kept_rows(left: int, count: int) -> torch.Tensor:
+    """[N - r, 1] which token of B each token of the new sequence is; -1 for A's."""
+    odd = torch.arange(1, count, 2)
+    return torch.cat([odd.new_full((left - len(odd),), -1), odd])[:, None]
+
+
+def _column(places: torch.Tensor, batch: int) -> torch.Tensor:
+    return places[:, None].expand(batch, -1, -1)
 
 
 def _reducers(config: Config, prefix: int, depth: int) -> list[MergeTokens]:
@@ -179,8 +233,8 @@ def check(model: nn.Module, config: Config) -> list[str]:
     """Reasons why the tokens of `model` cannot be merged."""
     reasons = why_not(model)
     given = [name for name in ("r", "schedule", "keep_ratio") if getattr(config, name) is not None]
-    if len(given) != 1:
-        reasons.append(f"exactly one of r, schedule and keep_ratio is needed, not {given or 'none'}")
+    if len(given) > 1:
+        reasons.append(f"only one of r, schedule and keep_ratio can be given, not {' and '.join(given)}")
     if reasons:
         return reasons
     from ._encoder.families import locate

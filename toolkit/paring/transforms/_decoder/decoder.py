@@ -12,6 +12,7 @@ from torch.nn import functional
 from .families import Site
 from .layer import Layer
 from .memory import Growing, InPlace, KeyValue, Memory
+from .rotary import Rotations
 from .tokens import Tokens
 
 
@@ -36,6 +37,8 @@ class Decoder(nn.Module):
     Attributes:
         layers: `Layer` modules; `layers[i].reducers` is where a token-dropping method goes.
         max_positions: how long a text the model was made for.
+        by_row: whether a step rotates, in each layer, by the row of that layer's cache that it is written
+            to, and not by its position: MustDrop's released code (https://arxiv.org/abs/2411.10803).
     """
 
     def __init__(self, site: Site) -> None:
@@ -44,6 +47,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Layer(site.split(layer)) for layer in site.layers)
         self.norm, self.head = site.norm, site.head
         self.max_positions = site.max_positions
+        self.by_row = False
 
     def opened(self) -> list[Layer]:
         """The layers, with their type."""
@@ -116,13 +120,14 @@ class Decoder(nn.Module):
         """All layers over a chunk. `reduce` lets the reducers run: for prompts, never for steps."""
         kept: list[torch.Tensor] = []
         written = []
-        rotation = self._rotation(tokens)
+        rotations = Rotations(self.rotary)
         for index, layer in enumerate(self.layers):
+            by_row = self.by_row and not reduce
+            positions = memory.rows(index, tokens) if by_row else tokens.positions
+            rotation = rotations.of(positions, tokens.x.dtype)
             tokens, own, chosen = layer(tokens, rotation, memory, index, reduce)
             written.append(own)
-            if chosen:
-                kept += chosen
-                rotation = self._rotation(tokens)
+            kept += chosen
         return Decoded(tokens, written, kept)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
@@ -131,6 +136,3 @@ class Decoder(nn.Module):
         # Of two dimensions, so that ONNX has a Gemm, which reads a tied embedding's weights as they are.
         flat = functional.linear(self.norm(x).flatten(0, 1), self.head.weight, self.head.bias)
         return flat.reshape(batch, count, -1)
-
-    def _rotation(self, tokens: Tokens) -> object:
-        return None if self.rotary is None else self.rotary(tokens.positions, tokens.x.dtype)

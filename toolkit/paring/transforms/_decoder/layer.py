@@ -102,5 +102,6 @@ class Layer(nn.Module):
         for reducer in self.reducers:
             index = reducer(seen)
             kept.append(index)
-            tokens, seen = tokens.kept(index), seen.kept(index)
+            renumber = bool(getattr(reducer, "renumbers", False))
+            tokens, seen = tokens.kept(index, renumber), seen.kept(index, renumber)
         return tokens, kept

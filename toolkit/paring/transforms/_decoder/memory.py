@@ -33,6 +33,9 @@ class Memory(Protocol):
         None where the chunk sees itself alone, causally and without padding.
         """
 
+    def rows(self, layer: int, tokens: Tokens) -> torch.Tensor:
+        """[B, S] int64: the rows of the layer's cache that the chunk is written to."""
+
 
 class Nothing:
     """No cache: a prompt without padding that is read once, in memory that grows with S, not S x S."""
@@ -43,6 +46,10 @@ class Nothing:
 
     def bias(self, layer: int, tokens: Tokens, window: int | None) -> None:
         """None."""
+
+    def rows(self, layer: int, tokens: Tokens) -> torch.Tensor:
+        """0, 1, ..."""
+        return torch.arange(tokens.x.shape[1], device=tokens.x.device).expand(tokens.x.shape[0], -1)
 
 
 class Growing:
@@ -80,6 +87,12 @@ class Growing:
 
         return self._biases.shared((mask, tokens.valid), window, compute)
 
+    def rows(self, layer: int, tokens: Tokens) -> torch.Tensor:
+        """Those behind the past."""
+        old = self.past[layer].key.shape[2] if self.past else 0
+        place = torch.arange(tokens.x.shape[1], device=tokens.x.device) + old
+        return place.expand(tokens.x.shape[0], -1)
+
 
 class InPlace:
     """Buffers of fixed capacity.
@@ -112,6 +125,10 @@ class InPlace:
             return visible_bias(queries, rows, None, window, tokens.x.dtype)
 
         return self._biases.shared((slots, tokens.valid), window, compute)
+
+    def rows(self, layer: int, tokens: Tokens) -> torch.Tensor:
+        """The layer's slots."""
+        return self._slots(layer)[:, : tokens.x.shape[1]]
 
 
 class _Biases:

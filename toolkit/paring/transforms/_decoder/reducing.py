@@ -8,6 +8,8 @@ the shapes alone (`count(S)`), so that the graph is static. Then
 
 - hidden states, positions, `valid` and `last` are gathered by `index`, and layers i + 1, i + 2, ... work
   on K tokens: they rotate by the *original* positions and see only each other;
+- a reducer with `renumbers` gives the survivors the positions 0 to K - 1 instead, and `Tokens.places` then
+  holds their own: that is how some released code works, and never the default;
 - every layer keeps the keys and values of the tokens that came to it. Layers 0..i hold S rows, later ones
   K, so that the lengths of `Decoded.memory` differ by layer. A decode step then takes the cache as it is:
   `Growing` with one mask a layer ([B, P_i + 1]), or `InPlace` with one set of slots a layer. The next
@@ -55,15 +57,23 @@ class Seen(NamedTuple):
     scale: float
     tokens: Tokens
 
-    def kept(self, index: torch.Tensor) -> Seen:
+    def kept(self, index: torch.Tensor, renumber: bool = False) -> Seen:
         """What the layer saw of the tokens at `index` [B, K], for the next reducer of the same layer."""
-        tokens = self.tokens.kept(index)
+        tokens = self.tokens.kept(index, renumber)
         query, key = (_rows(value, index) for value in (self.query, self.key))
         return Seen(query, key, chunk_bias(tokens, None), self.scale, tokens)
 
 
 class Reducer(nn.Module):
-    """Chooses the tokens that stay; see the module's docstring for what it promises."""
+    """Chooses the tokens that stay; see the module's docstring for what it promises.
+
+    Attributes:
+        renumbers: whether survivors get the positions 0 to K - 1 in place of their own.
+        unexportable: why no graph can hold it, where the values decide how many stay; otherwise empty.
+    """
+
+    renumbers: bool = False
+    unexportable: str = ""
 
     @abstractmethod
     def forward(self, seen: Seen) -> torch.Tensor:

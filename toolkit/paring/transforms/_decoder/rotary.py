@@ -64,6 +64,24 @@ class Rotary(nn.Module):
         return self
 
 
+class Rotations:
+    """The rotations of one pass: layers at the same positions share theirs, so that a graph holds it once."""
+
+    def __init__(self, rotary: nn.Module | None) -> None:
+        self._rotary = rotary
+        self._found: list[tuple[torch.Tensor, Rotation]] = []
+
+    def of(self, positions: torch.Tensor, dtype: torch.dtype) -> Rotation | None:
+        """Those at positions [B, S]; None where positions are learned."""
+        if self._rotary is None:
+            return None
+        for known, rotation in self._found:
+            if known is positions:
+                return rotation
+        self._found.append((positions, self._rotary(positions, dtype)))
+        return self._found[-1][1]
+
+
 def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     """Turn the first R dimensions of each head: [B, H, S, D] -> [B, H, S, D]."""
     half = rotation.cos.shape[-1]

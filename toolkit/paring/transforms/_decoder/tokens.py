@@ -15,10 +15,12 @@ class Image(NamedTuple):
     Attributes:
         start: the column of its first token.
         keys: [B, K] int64, which of its tokens are never dropped, counted within the image; or None.
+        raters: [B, T] bool, which words of the text behind it rate its tokens; or None.
     """
 
     start: int
     keys: torch.Tensor | None = None
+    raters: torch.Tensor | None = None
 
 
 class Tokens(NamedTuple):
@@ -27,11 +29,13 @@ class Tokens(NamedTuple):
     Attributes:
         x: [B, S, C] the hidden states.
         positions: [B, S] int64, each token's place in its text, by which it is rotated. They follow a
-            token when others are dropped.
+            token when others are dropped, unless a reducer renumbers them.
         valid: [B, S] bool, False for padding.
         last: [B] int64, the index of each row's last real token; None means S - 1 (left padding).
         reduced: whether tokens of the chunk have been dropped on the way.
         image: where the image is, when the prompt says it and not the method's config.
+        origin: [B, S] int64, each token's first position, where a reducer has renumbered; None means
+            `positions`.
     """
 
     x: torch.Tensor
@@ -40,9 +44,22 @@ class Tokens(NamedTuple):
     last: torch.Tensor | None = None
     reduced: bool = False
     image: Image | None = None
+    origin: torch.Tensor | None = None
 
-    def kept(self, index: torch.Tensor) -> Tokens:
-        """The tokens at `index` [B, K], int64 and ascending. A row keeps its last token where it can."""
+    @property
+    def places(self) -> torch.Tensor:
+        """[B, S] int64: each token's place in its text, whatever `positions` are now."""
+        return self.positions if self.origin is None else self.origin
+
+    def kept(self, index: torch.Tensor, renumber: bool = False) -> Tokens:
+        """The tokens at `index` [B, K], int64 and ascending. A row keeps its last token where it can.
+
+        `renumber` gives them the positions 0 to K - 1, which is meant for prompts without padding.
+        """
         last = None if self.last is None else ((index <= self.last[:, None]).sum(1) - 1).clamp(min=0)
         positions, valid = self.positions.gather(1, index), self.valid.gather(1, index)
-        return Tokens(take(self.x, index), positions, valid, last, True, self.image)
+        origin = None if self.origin is None else self.origin.gather(1, index)
+        if renumber:
+            origin = positions if origin is None else origin
+            positions = torch.arange(index.shape[1], device=index.device).expand(index.shape[0], -1)
+        return Tokens(take(self.x, index), positions, valid, last, True, self.image, origin)

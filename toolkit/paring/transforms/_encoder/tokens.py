@@ -38,12 +38,16 @@ class Tokens(NamedTuple):
 
 @torch.library.custom_op("paring::take", mutates_args=())
 def take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Rows of each sequence: x [B, N, C], index [B, K] int64 -> [B, K, C].
+    """Rows of each sequence: x [B, N, C], index [B, K] or [B, K, 1] int64 -> [B, K, C].
 
     An operator of its own, because backends differ in how they gather whole rows best: ONNX does by
     GatherND with a batch dimension, while `torch.gather` would repeat the index C times.
     """
-    return x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))
+    return x.gather(1, _every_channel(index, x.shape[2]))
+
+
+def _every_channel(index: torch.Tensor, channels: int) -> torch.Tensor:
+    return index.reshape(*index.shape[:2], 1).expand(-1, -1, channels)
 
 
 @take.register_fake
@@ -54,7 +58,7 @@ def _(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 def _take_backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
     (index,) = ctx.saved_tensors
     empty = gradient.new_zeros(gradient.shape[0], ctx.count, gradient.shape[2])
-    return empty.scatter_add(1, index[..., None].expand_as(gradient), gradient), None
+    return empty.scatter_add(1, _every_channel(index, gradient.shape[2]), gradient), None
 
 
 def _take_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:

@@ -1,7 +1,7 @@
 """A vision-language model of LLaVA's kind as explicit parts: a vision tower, a projector, a decoder.
 
-`open_vision_language` takes transformers' LlavaForConditionalGeneration (CLIP or SigLIP tower, a language
-model that `_decoder` knows) apart into a `VisionLanguage`. Its tower is a `Trunk` and its language model a
+`open_vision_language` takes transformers' LLaVA and LLaVA-NeXT (CLIP or SigLIP tower, a language model that
+`_decoder` knows) apart into a `VisionLanguage`. Its tower is a `Trunk` and its language model a
 `Decoder`, so that every method of either works in it.
 """
 
@@ -25,8 +25,12 @@ def why_not(model: nn.Module) -> list[str]:
     return [] if find(model) is not None else reasons_of(model)
 
 
-def open_vision_language(model: nn.Module) -> VisionLanguage:
+def open_vision_language(model: nn.Module, image_size: tuple[int, int] | None = None) -> VisionLanguage:
     """The same function in parts. The model given is consumed: its weights are taken over.
+
+    Args:
+        model: transformers' own, or opened already.
+        image_size: (height, width) of the images that LLaVA-NeXT will see; None is its largest canvas.
 
     Raises:
         ValueError: it is no LLaVA, or has something that is not known.
@@ -37,4 +41,4 @@ def open_vision_language(model: nn.Module) -> VisionLanguage:
     reasons = why_not(model)
     if reasons:
         raise ValueError("; ".join(reasons))
-    return open_llava(model).train(model.training)
+    return open_llava(model, image_size).train(model.training)

@@ -1,4 +1,4 @@
-"""transformers' LlavaForConditionalGeneration: its parts, and why it cannot be opened."""
+"""transformers' LLaVA and LLaVA-NeXT: their parts, and why they cannot be opened."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from .. import _decoder
 from .._encoder import Block, Trunk
 from .._encoder.families.transformers_vit import split_clip as split
 from .model import VisionLanguage
+from .tiles import Untile, tiling_of
 from .tower import Tower
 
-NAME = "LlavaForConditionalGeneration"
+NAME, NEXT = "LlavaForConditionalGeneration", "LlavaNextForConditionalGeneration"
 TOWERS = {"CLIPVisionModel": 1, "SiglipVisionModel": 0}  # tokens before the patches
 
 
@@ -43,8 +44,8 @@ class Projector(nn.Module):
 
 def reasons_of(model: Any) -> list[str]:
     """Why `model` cannot be opened; empty when it can."""
-    if type(model).__name__ != NAME:
-        return [f"{type(model).__name__} is no vision-language model that is known; known: {NAME}"]
+    if type(model).__name__ not in (NAME, NEXT):
+        return [f"{type(model).__name__} is no vision-language model that is known; known: {NAME}, {NEXT}"]
     config, kind = model.config, type(model.model.vision_tower).__name__
     reasons = []
     if kind not in TOWERS:
@@ -55,19 +56,37 @@ def reasons_of(model: Any) -> list[str]:
         )
     if config.vision_feature_select_strategy == "default" and TOWERS.get(kind) == 0:
         reasons.append("vision_feature_select_strategy 'default' needs a class token, which its tower lacks")
+    if type(model).__name__ == NEXT and TOWERS.get(kind) and config.vision_feature_select_strategy == "full":
+        reasons.append("vision_feature_select_strategy 'full' puts class tokens among the tiles' patches")
     return reasons + _decoder.why_not(language_model(model))
 
 
-def open_llava(model: Any) -> VisionLanguage:
-    """The parts of a model that `reasons_of` has nothing against."""
+def open_llava(model: Any, image_size: tuple[int, int] | None = None) -> VisionLanguage:
+    """The parts of a model that `reasons_of` has nothing against.
+
+    Args:
+        model: transformers' own.
+        image_size: (height, width) of LLaVA-NeXT's images; None is its largest canvas.
+    """
     inner = model.model
     projector = inner.multi_modal_projector
+    tower = tower_of(model)
     return VisionLanguage(
-        tower_of(model),
+        tower,
         Projector(projector.linear_1, projector.act, projector.linear_2),
         _decoder.open_decoder(language_model(model)),
         int(model.config.image_token_id),
+        _untile(model, tower, image_size) if type(model).__name__ == NEXT else None,
     )
+
+
+def _untile(model: Any, tower: Tower, image_size: tuple[int, int] | None) -> Untile:
+    canvases = model.config.image_grid_pinpoints
+    largest = max(canvases, key=lambda canvas: int(canvas[0]) * int(canvas[1]))
+    image = image_size or (int(largest[0]), int(largest[1]))
+    rows, columns = tower.trunk.grid or (0, 0)
+    tiling = tiling_of(image, canvases, tower.size[0], (int(rows), int(columns)))
+    return Untile(tiling, model.model.image_newline.detach())
 
 
 def language_model(model: Any) -> nn.Module:

@@ -8,10 +8,13 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from .._decoder import Decoder, Growing, Tokens
+from .._decoder import Decoder, Growing, Reducer, Tokens
 from .._decoder.memory import KeyValue
 from .._decoder.tokens import Image
 from .._must_drop.cache import cache_places, trim
+from .folding import FoldedProjector
+from .raters import text_raters
+from .tiles import Untile
 from .tower import Tower
 
 
@@ -50,25 +53,50 @@ class VisionLanguage(nn.Module):
 
     Attributes:
         image_token: the id in whose place an image's features stand.
+        untile: what joins an image's views, where there are several.
         whole: with a number, the cache is trimmed to the final survivors after a prompt, except in so many
             leading layers (MustDrop, https://arxiv.org/abs/2411.10803).
+        named_raters: whether a prompt says which of its words look at the image (SparseVLM,
+            https://arxiv.org/abs/2410.04417).
     """
 
-    def __init__(self, tower: Tower, projector: nn.Module, decoder: Decoder, image_token: int) -> None:
+    def __init__(
+        self,
+        tower: Tower,
+        projector: nn.Module,
+        decoder: Decoder,
+        image_token: int,
+        untile: Untile | None = None,
+    ) -> None:
         super().__init__()
         self.tower, self.projector, self.decoder = tower, projector, decoder
         self.image_token = image_token
+        self.untile = untile
         self.whole: int | None = None
+        self.named_raters = False
 
     @property
     def image_tokens(self) -> int:
         """How many tokens an image is in the prompt."""
-        return self.tower.tokens()
+        entering = self.tower.tokens()
+        if isinstance(self.projector, FoldedProjector):
+            entering = self.projector.count(entering)
+        return entering if self.untile is None else self.untile.count(entering)
+
+    @property
+    def pixel_shape(self) -> tuple[int, ...]:
+        """Of one prepared image: [3, H, W], or [views, 3, H, W]."""
+        views = () if self.untile is None else (1 + self.untile.tiling.tiles,)
+        return (*views, 3, *self.tower.size)
 
     def encode(self, pixels: torch.Tensor) -> Encoded:
-        """Pixels [B, 3, H, W], normalised."""
-        found, keys = self.tower(pixels)
-        return Encoded(self.projector(found), keys)
+        """Pixels [B, 3, H, W], or [B, views, 3, H, W], normalised."""
+        if self.untile is None:
+            found, keys = self.tower(pixels)
+            return Encoded(self.projector(found), keys)
+        batch, views = pixels.shape[:2]
+        features = self.projector(self.tower(pixels.flatten(0, 1))[0])
+        return Encoded(self.untile(features.reshape(batch, views, *features.shape[1:])), None)
 
     def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
         """[B, S] int64 -> [B, S, C]."""
@@ -91,7 +119,8 @@ class VisionLanguage(nn.Module):
         x = torch.cat([before, image, after], 1)
         positions = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
         valid = torch.ones_like(positions, dtype=torch.bool)
-        tokens = Tokens(x, positions, valid, image=Image(before.shape[1], keys))
+        raters = text_raters(image, after) if self.named_raters else None
+        tokens = Tokens(x, positions, valid, image=Image(before.shape[1], keys, raters))
         found = self.decoder.run(tokens, Growing((), valid), reduce=True)
         logits = self.decoder.logits(found.tokens.x[:, -1:])[:, 0]
         return Prefilled(logits, self._trimmed(found.memory, found.kept), found.kept)
@@ -113,12 +142,14 @@ class VisionLanguage(nn.Module):
         """How many rows of each layer's cache an image has after a prompt.
 
         Raises:
-            ValueError: a step that drops image tokens counts on others than come.
+            ValueError: a step that drops image tokens counts on others than come, or by their values.
         """
         rows, left = [], self.image_tokens
         for index, layer in enumerate(self.decoder.opened()):
             rows.append(left)
             for reducer in layer.reducers:
+                if isinstance(reducer, Reducer) and reducer.unexportable:
+                    raise ValueError(reducer.unexportable)
                 if not isinstance(reducer, ImageCount) or reducer.stop - reducer.start != left:
                     raise ValueError(
                         f"the step after layer {index} of the decoder does not drop from {left} image tokens:"
