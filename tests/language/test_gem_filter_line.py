@@ -18,6 +18,8 @@ from paring.cli import app  # noqa: E402
 from paring.language.needles import needle_prompts  # noqa: E402
 from paring.transforms._decoder import open_decoder  # noqa: E402
 from paring.transforms.gem_filter import Config, GemFilter, recall_by_layer  # noqa: E402
+from paring_profiles.needle.frames import frame_of  # noqa: E402
+from paring_profiles.needle.haystack import Plan, haystacks  # noqa: E402
 from paring_profiles.statistics import wilson  # noqa: E402
 from paring_runtimes.artifact import read_manifest, verify_files  # noqa: E402
 
@@ -111,9 +113,21 @@ def test_a_needle_is_where_it_is_said(artifact: Path) -> None:
         assert abs(start - prompt.depth * (start + len(prompt.ids) - stop)) < 120
 
 
+@pytest.mark.parametrize("ask", ["sentence", "question"])
+def test_layers_read_the_prompts_of_the_needle_run(artifact: Path, ask: str) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(artifact)
+    told = needle_prompts(tokenizer, TEXT, [200, 250], [0.3], [2], ask)
+    with paring_runtimes.load(artifact) as session:
+        plan = Plan([200, 250], [0.3], [2])
+        own = haystacks(session.tokenizer, TEXT, frame_of(session, ask), plan)
+    assert [one.ids for one in told] == [one.ids for one in own]
+    assert [one.needle for one in told] == [one.facts[0].tokens for one in own]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--ask", "nicely"), "ask: expected one of sentence, question, chat"),
         (("--length", 60), "all stay when k is 60"),
         (("--length", 600), "reads 512 at most"),
         (("--length", 90), "needle and question alone"),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paring_runtimes.errors import EngineError
-from paring_runtimes.generation.batch_run import BatchRun
+from paring_runtimes.generation.batch_run import BatchRun, Cache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,17 +50,45 @@ def score(run: BatchRun, continuations: Sequence[Sequence[int]]) -> Scores:
     row.shorten()
     after_prompt = log_probabilities(run.cache.prefill([row.read])[0])
     prompt_ms = (perf_counter_ns() - run.begin_ns) / 1e6
-    rewind = run.cache.mark()
-    found = []
-    for tokens in continuations:
-        rewind()
-        total = float(after_prompt[tokens[0]])
-        for token, following in pairwise(tokens):
-            total += float(log_probabilities(run.cache.step([token])[0])[following])
-        found.append(total)
+    found = _sums(run.cache, after_prompt, continuations)
     counts = tuple(map(len, continuations))
     kept, kept_text, filter_ms = row.reading()
-    return Scores(tuple(found), counts, len(row.prompt), prompt_ms, kept, kept_text, filter_ms)
+    return Scores(found, counts, len(row.prompt), prompt_ms, kept, kept_text, filter_ms)
+
+
+def _sums(
+    cache: Cache, logs: NDArray[np.float64], continuations: Sequence[Sequence[int]]
+) -> tuple[float, ...]:
+    """Sum log p over each continuation; tokens with which several begin are read once.
+
+    `logs` is log p of the first tokens, [vocab].
+    """
+    found = [0.0] * len(continuations)
+    pending: list[tuple[Callable[[], None], int, list[int], int]] = []  # rewind, read, whose, how deep
+    here, whose, depth = cache.mark(), list(range(len(continuations))), 0
+    while True:
+        for token, sharing in _by_token(continuations, whose, depth).items():
+            for index in sharing:
+                found[index] += float(logs[token])
+            longer = [index for index in sharing if len(continuations[index]) > depth + 1]
+            if longer:
+                pending.append((here, token, longer, depth + 1))
+        if not pending:
+            return tuple(found)
+        rewind, token, whose, depth = pending.pop()
+        rewind()
+        logs = log_probabilities(cache.step([token])[0])
+        here = cache.mark()
+
+
+def _by_token(
+    continuations: Sequence[Sequence[int]], whose: Sequence[int], depth: int
+) -> dict[int, list[int]]:
+    """Indices of continuations by their token at `depth`."""
+    groups: dict[int, list[int]] = {}
+    for index in whose:
+        groups.setdefault(continuations[index][depth], []).append(index)
+    return groups
 
 
 def log_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:

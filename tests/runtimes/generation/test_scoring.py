@@ -10,11 +10,12 @@ import pytest
 from tiny_lm import POSITIONS, save_artifact
 
 from paring_runtimes import EngineError, GenerativeSession, InputError, load
+from paring_runtimes.generation.in_place_cache import InPlaceCache
 from paring_runtimes.generation.scoring import log_probabilities
 
 FORMS = ("in_place", "concat")
 PROMPT = "the number is"
-CONTINUATIONS = [" seven", " eight hundred and twelve", "!", " seven"]
+CONTINUATIONS = [" seven", " eight hundred and twelve", "!", " seven", " eight", " eight hundred", " e"]
 K = 8
 
 
@@ -51,7 +52,7 @@ def test_it_is_what_the_model_says_without_a_cache(session: GenerativeSession, f
         expected = recomputed(session, ids, session.tokenizer.encode(text))
         assert value == pytest.approx(expected, abs=1e-4)
     assert found.log_likelihoods[0] == found.log_likelihoods[3]
-    assert len(set(found.log_likelihoods)) == 3
+    assert len(set(found.log_likelihoods)) == 6
     assert found.token_counts == tuple(len(text) for text in CONTINUATIONS)
     assert (found.prompt_length, found.kept) == (len(ids), None)
     assert found.prompt_ms > 0
@@ -77,6 +78,17 @@ def test_behind_a_filter_the_kept_tokens_are_the_prompt(filtering: GenerativeSes
         ids = filtering.tokenizer.encode(found.kept_text)
         alone = filtering.score(ids, CONTINUATIONS, filter=False, cache=form)
         assert found.log_likelihoods == alone.log_likelihoods
+
+
+def test_shared_beginnings_are_read_once(session: GenerativeSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    step = InPlaceCache.step
+    monkeypatch.setattr(InPlaceCache, "step", lambda self, tokens: steps.append(1) or step(self, tokens))
+    session.score(PROMPT, ["abcd", "abce", "abx", "ab", "z"])
+    assert len(steps) == 3  # a, b, c
+    long = session.score("x", ["a" * 100 + last for last in "bcd"])
+    assert len(steps) == 3 + 100
+    assert long.token_counts == (101, 101, 101)
 
 
 def test_the_last_token_needs_no_position(session: GenerativeSession) -> None:
