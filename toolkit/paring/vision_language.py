@@ -82,7 +82,7 @@ def _build(job: LanguageJob, model: VisionLanguage, folder: Path, marks: str, ro
     job.progress(f"exporting the {role}")
     request = LanguageRequest(wanted.opset or DEFAULT_OPSET, wanted.precision, wanted.in_place)
     exported = export(model, request, folder)
-    facts = {**vision_language_facts(model, source.preparation), **source.token_ids()}
+    facts = {**vision_language_facts(model, source.preparation, wanted.precision), **source.token_ids()}
     source.keep(folder)
     graph = {
         "task": TASK,
@@ -106,6 +106,7 @@ def _verify(
         open_graphs(folder, told),
         with_images(model, texts),
         wanted.steps,
+        job.recipe.export.precision,
         wanted.atol,
         wanted.rtol,
         lambda name: job.progress(f"verifying the {role}: {name}"),
