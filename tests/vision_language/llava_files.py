@@ -108,15 +108,16 @@ def next_processor() -> Any:
 
 def llava_folder(folder: Path, **options: Any) -> Path:
     """A checkpoint with a tokenizer of letters and a description of the image's preparation."""
-    from transformers import CLIPImageProcessor
+    from transformers import CLIPImageProcessor, SiglipImageProcessor
 
     llava(**options).save_pretrained(folder)
-    CLIPImageProcessor(
-        size={"shortest_edge": SIDE},
-        crop_size={"height": SIDE, "width": SIDE},
-        image_mean=MEAN,
-        image_std=STD,
-    ).save_pretrained(folder)
+    square = {"height": SIDE, "width": SIDE}
+    if "siglip" in options.get("tower", ""):
+        SiglipImageProcessor(size=square).save_pretrained(folder)
+    else:
+        CLIPImageProcessor(
+            size={"shortest_edge": SIDE}, crop_size=square, image_mean=MEAN, image_std=STD
+        ).save_pretrained(folder)
     write_tokenizer(folder)
     return folder
 

@@ -67,8 +67,8 @@ def changed(name: str, **options: Any) -> VisionLanguage:
     return model
 
 
-def facts_of(model: VisionLanguage) -> LanguageModel:
-    told = vision_language_facts(model, PREPARATION)
+def facts_of(model: VisionLanguage, precision: str = "fp32") -> LanguageModel:
+    told = vision_language_facts(model, PREPARATION, precision)
     image = image_facts(told.pop("image"), dict.fromkeys(GRAPHS, ""), 4, "")
     return LanguageModel(**told, eos_token_ids=(), bos_token_id=1, pad_token_id=2, image=image)
 
@@ -88,6 +88,26 @@ def test_graphs_compute_what_the_model_computes(name: str, tmp_path: Path) -> No
     assert found.failure() is None
     assert found.top1_agreement == 1.0
     assert found.max_abs < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plain", "windows"])
+def test_fp16_agrees_with_the_fp32_model(name: str, tmp_path: Path) -> None:
+    model = changed(name)
+    export(model, LanguageRequest(precision="fp16"), tmp_path)
+    assert next(model.parameters()).dtype == torch.float32  # the model itself is left alone
+    for file in GRAPHS:
+        weights = onnx.load(tmp_path / file, load_external_data=False).graph.initializer
+        matrices = [w for w in weights if len(w.dims) > 1 and w.data_type != onnx.TensorProto.INT64]
+        assert {w.data_type for w in matrices} == {onnx.TensorProto.FLOAT16}
+    facts = facts_of(model, "fp16")
+    assert facts.dtype == "float16"
+    inputs = with_images(model, prompts(64, (1, 3), (1, 9), (0,)))
+    found = compare(model, open_graphs(tmp_path, facts), inputs, 5, "fp16")
+    assert found.failure() is None
+    assert found.precision == "fp16"
+    assert found.max_abs > 1e-5  # it is no fp32
+    assert found.top1_agreement > 0.9
 
 
 def test_weights_are_stored_once(tmp_path: Path) -> None:
@@ -121,8 +141,6 @@ def test_a_tower_step_behind_a_decoder_step_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_not_exported_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="fp32 only"):
-        export(changed("plain"), LanguageRequest(precision="fp16"), tmp_path)
     with pytest.raises(ExportError, match="in-place graph"):
         export(changed("plain"), LanguageRequest(in_place=False), tmp_path)
 

@@ -20,7 +20,7 @@ from paring.recipe import build_recipe, parse_recipe
 from paring.sources import LoadedVisionLanguageModel, load_model
 from paring.transforming import transform
 from paring.transforms._vision_language import VisionLanguage, open_vision_language
-from paring_runtimes.errors import InputError, ParingError, SourceError
+from paring_runtimes.errors import InputError, ParingError, RecipeError, SourceError
 
 THRESHOLDS = {"layers": [0, 2], "global_threshold": 0.03, "individual_threshold": 0.03}
 COARSE = {"layers": [0, 2], "global_threshold": 0.045, "individual_threshold": 0.06}
@@ -113,6 +113,53 @@ def test_steps_before_it_run_first_and_the_quantile_is_taken(base: Path) -> None
     assert low.counts == high.counts
     assert low.config.budgets == tuple(np.maximum(1, np.minimum.accumulate(np.array(low.counts).min(0))))
     assert low.config.budgets < high.config.budgets
+
+
+def test_the_similarity_of_windows_becomes_how_many_merge(base: Path) -> None:
+    """Against cosines written out, of the first block's output; later stages count on what has merged."""
+    given = ("-m", f"hf:{base / 'tiny'}", "--data", base / "samples.jsonl", "-t", "window_merge")
+    sets = ("-s", "must_drop.layers=[0,2]", "-s", "must_drop.global_threshold=0.045", "--similarity", 0.3)
+    found = json.loads(run(*given, *sets, "--json"))
+    from transformers import AutoImageProcessor
+
+    prepare = AutoImageProcessor.from_pretrained(base / "tiny", use_fast=False)
+    tower, counts = source(base).model.model.vision_tower.vision_model, []
+    for index in range(4):
+        pixels = prepare(Image.open(base / "images" / f"{index}.png"), return_tensors="pt").pixel_values
+        with torch.inference_mode():
+            x = tower(pixels, output_hidden_states=True).hidden_states[1][0, 1:].reshape(6, 6, -1)
+        count = 0
+        for row, column in ((0, 0), (0, 3), (3, 0), (3, 3)):
+            window = torch.nn.functional.normalize(
+                x[row : row + 3, column : column + 3].flatten(0, 1), dim=-1
+            )
+            cosines = window @ window.T
+            count += int((cosines.sum() - cosines.trace()) / 72 >= 0.3)
+        counts.append(count)
+    windows = found["windows"]
+    assert windows["counts"] == counts
+    assert 0 < min(counts) < max(counts)
+    assert (windows["windows"], windows["config"]["r"]) == (4, min(counts))
+    assert found["image_tokens"] == 36 - 8 * min(counts)
+    shown = run(*given, *sets)
+    recipe = parse_recipe(shown.partition("in a recipe:\n")[2], "printed", [])
+    assert [step.name for step in recipe.transforms] == ["window_merge", "must_drop"]
+    assert recipe.transforms[0].config.r == min(counts)
+    merged = [
+        {"window_merge": {"r": min(counts)}},
+        {"must_drop": {"layers": [0, 2], "global_threshold": 0.045}},
+    ]
+    again = must_drop_budgets(
+        build_recipe({"transforms": merged}), source(base), read_image_prompts(base / "samples.jsonl")
+    )
+    assert [list(one) for one in again.counts] == found["counts"]
+
+
+def test_a_similarity_without_windows_is_refused(base: Path) -> None:
+    recipe = build_recipe({"transforms": [{"must_drop": THRESHOLDS}]})
+    samples = read_image_prompts(base / "samples.jsonl", limit=1)
+    with pytest.raises(RecipeError, match="needs window_merge once"):
+        must_drop_budgets(recipe, source(base), samples, similarity=0.8)
 
 
 def test_samples_come_from_folders_lines_and_archives(base: Path, tmp_path: Path) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from llava_files import llava, pixels
+from llava_files import SIDE, llava, llava_folder, picture, pixels
 from torch import nn
 
+from paring.sources import LoadedVisionLanguageModel, load_model
 from paring.transforms._decoder import Growing, Tokens
 from paring.transforms._vision_language import VisionLanguage, open_vision_language, why_not
+from paring_runtimes.generation.image_facts import ImageFacts
+from paring_runtimes.generation.image_input import prepare
 
 MODELS: dict[str, dict[str, Any]] = {
     "CLIP, Llama": {},
@@ -65,6 +70,24 @@ def test_the_parts_compute_what_transformers_computes(name: str) -> None:
         stepped = opened.decoder.logits(after.tokens.x)
         again = model(input_ids=ids, past_key_values=expected.past_key_values, cache_position=place[0])
     close(stepped, again.logits)
+
+
+@pytest.mark.parametrize("tower", ["clip_vision_model", "siglip_vision_model"])
+@pytest.mark.parametrize("shape", [(SIDE, SIDE), (50, 70), (90, 41), (20, 31)])
+def test_a_checkpoint_s_images_are_prepared_as_transformers_prepares_them(
+    tower: str, shape: tuple[int, int], tmp_path: Path
+) -> None:
+    from PIL import Image
+    from transformers import AutoImageProcessor
+
+    folder, image = llava_folder(tmp_path / "tiny", tower=tower), picture(3, *shape)
+    source = load_model(f"hf:{folder}")
+    assert isinstance(source, LoadedVisionLanguageModel)
+    facts = ImageFacts("", "", "", 3, 36, 0, (SIDE, SIDE), **source.preparation, rows=())
+    theirs = AutoImageProcessor.from_pretrained(folder, use_fast=False)(
+        Image.fromarray(image), return_tensors="np"
+    )
+    np.testing.assert_allclose(prepare(image, facts, 1), theirs.pixel_values, atol=1e-6)
 
 
 def test_images_make_a_difference() -> None:

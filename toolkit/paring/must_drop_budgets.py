@@ -2,7 +2,8 @@
 
 The paper's counts, such as "192 tokens", are averages over layers and data of what its thresholds keep
 (https://arxiv.org/abs/2411.10803). A static graph needs one count a stage: here they are chosen as a quantile
-over samples, 1 so that none of them loses a token that its thresholds kept.
+over samples, 1 so that none of them loses a token that its thresholds kept. The first stage's threshold, of
+windows that look alike, becomes a count of windows in the same way.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from .image_prompts import ImagePrompt
 from .recipe import Recipe
 from .sources import LoadedVisionLanguageModel
 from .transforming import transform
-from .transforms._must_drop.calibration import average_tokens, budgets
-from .transforms._vision_language import VisionLanguage, find, open_vision_language, why_not
-from .transforms.must_drop import Config
+from .transforms import must_drop, window_merge
+from .transforms._encoder import Tokens
+from .transforms._must_drop.calibration import average_tokens, budgets, window_budget
+from .transforms._must_drop.spatial import similar, window_scores
+from .transforms._vision_language import VisionLanguage, open_vision_language, why_not
 
-NAME = "must_drop"
+NAME, WINDOWS = "must_drop", "window_merge"
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,32 @@ class StageBudget:
 
 
 @dataclass(frozen=True)
+class WindowBudget:
+    """Windows of the tower that reach the similarity, over the samples, and how many then merge.
+
+    Attributes:
+        similarity: mean cosine that a window must reach.
+        windows: of the grid.
+        counts: of each sample.
+        config: window_merge's, with r in it.
+    """
+
+    similarity: float
+    windows: int
+    least: int
+    median: float
+    mean: float
+    most: int
+    counts: tuple[int, ...]
+    config: window_merge.Config
+
+
+@dataclass(frozen=True)
 class StageBudgets:
     """All stages.
 
     Attributes:
+        windows: of the first stage, where a similarity was given.
         image_tokens: that enter the language model.
         keys: tokens that never go.
         quantile: over the samples, that the budgets are.
@@ -64,7 +89,8 @@ class StageBudgets:
     counts: tuple[tuple[int, ...], ...]
     average_by_thresholds: float
     average_by_budgets: float
-    config: Config
+    config: must_drop.Config
+    windows: WindowBudget | None = None
 
 
 def must_drop_budgets(
@@ -72,20 +98,23 @@ def must_drop_budgets(
     source: LoadedVisionLanguageModel,
     samples: Sequence[ImagePrompt],
     quantile: float = 1.0,
+    similarity: float | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> StageBudgets:
     """Run the thresholds of the recipe's must_drop on samples. The model is consumed.
 
     Args:
-        recipe: with one must_drop step, whose `budgets` and `form` are not read; steps before it run first.
+        recipe: with one must_drop step, whose `budgets` and `form` are not read; steps before it run first,
+            with their own settings unless `similarity` is given.
         source: a vision-language model.
         samples: at least one.
-        quantile: of the counts over the samples, 0 to 1.
+        quantile: of the counts over the samples, 0 to 1; of windows that merge, 1 less this.
+        similarity: find window_merge's r too, by how many windows reach it; the paper's is 0.8.
         progress: told which sample is read.
 
     Raises:
         ExportError: the model is of no known kind.
-        RecipeError: there is no such step, or the model has no tokenizer.
+        RecipeError: there is no such step, no window_merge for `similarity`, or the model has no tokenizer.
         TransformRefused: a step does not fit the model.
         InputError: an image cannot be read, or a prompt has not one place for it.
     """
@@ -93,8 +122,12 @@ def must_drop_budgets(
     if reasons:
         raise ExportError(f"{source.spec}: " + "; ".join(reasons))
     thresholds, config = _by_thresholds(recipe)
-    model = find(transform(open_vision_language(source.model, source.image_size), thresholds))
-    assert model is not None  # must_drop is the last step, and hands it back
+    model = open_vision_language(source.model, source.image_size)
+    windows = None
+    if similarity is not None:
+        progress("comparing windows")
+        thresholds, windows = _by_similarity(thresholds, model, source, samples, (similarity, quantile))
+    transform(model, thresholds)
     counts = []
     for number, (ids, pixels) in enumerate(_inputs(model, source, samples), 1):
         progress(f"reading samples: {number} of {len(samples)}")
@@ -119,7 +152,56 @@ def must_drop_budgets(
         average_by_thresholds=statistics.fmean(map(average, counts)),
         average_by_budgets=average(chosen),
         config=replace(config, form="budget", budgets=chosen),
+        windows=windows,
     )
+
+
+def _by_similarity(
+    recipe: Recipe,
+    model: VisionLanguage,
+    source: LoadedVisionLanguageModel,
+    samples: Sequence[ImagePrompt],
+    wanted: tuple[float, float],
+) -> tuple[Recipe, WindowBudget]:
+    """Carry out the steps up to window_merge with the r found; the recipe of those that are left."""
+    names = [step.name for step in recipe.transforms]
+    if names.count(WINDOWS) != 1:
+        raise RecipeError(f"transforms: a window similarity needs {WINDOWS} once before {NAME}")
+    place, (similarity, quantile) = names.index(WINDOWS), wanted
+    step = recipe.transforms[place]
+    idle = step.model_copy(update={"config": replace(step.config, r=0)})
+    transform(model, recipe.model_copy(update={"transforms": (*recipe.transforms[:place], idle)}))
+    (merging,) = (part for part in model.tower.modules() if isinstance(part, window_merge.MergeWindows))
+    scores = torch.cat([_scores(model, merging, pixels) for _, pixels in _inputs(model, source, samples)])
+    merging.r = window_budget(scores, similarity, 1 - quantile)
+    counts = similar(scores, similarity).tolist()
+    found = WindowBudget(
+        similarity=similarity,
+        windows=scores.shape[1],
+        least=min(counts),
+        median=statistics.median(counts),
+        mean=statistics.fmean(counts),
+        most=max(counts),
+        counts=tuple(counts),
+        config=replace(step.config, r=merging.r),
+    )
+    return recipe.model_copy(update={"transforms": recipe.transforms[place + 1 :]}), found
+
+
+@torch.inference_mode()
+def _scores(model: VisionLanguage, merging: window_merge.MergeWindows, pixels: torch.Tensor) -> torch.Tensor:
+    """Each window's mean cosine where `merging` stands: [images, windows]."""
+    found: list[torch.Tensor] = []
+
+    def note(module: torch.nn.Module, given: tuple[Tokens]) -> None:
+        found.append(window_scores(given[0].x[:, merging.prefix :], merging.grid, merging.window))
+
+    handle = merging.register_forward_pre_hook(note)
+    try:
+        model.tower(pixels)
+    finally:
+        handle.remove()
+    return torch.cat(found)
 
 
 @torch.inference_mode()
@@ -138,7 +220,7 @@ def stage_counts(model: VisionLanguage, ids: Sequence[int], pixels: torch.Tensor
     return tuple(kept.shape[1] - (len(ids) - 1) for kept in read.kept)
 
 
-def _by_thresholds(recipe: Recipe) -> tuple[Recipe, Config]:
+def _by_thresholds(recipe: Recipe) -> tuple[Recipe, must_drop.Config]:
     """The recipe up to its must_drop, in the form of thresholds, and that step's config."""
     names = [step.name for step in recipe.transforms]
     if names.count(NAME) != 1:

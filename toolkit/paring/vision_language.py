@@ -22,6 +22,7 @@ from .language.building import LanguageJob, manifest_of
 from .recipe import Recipe
 from .sources import LoadedVisionLanguageModel, digest
 from .transforming import refuse_unexportable, transform
+from .transforms import discover
 from .transforms._vision_language import VisionLanguage, find, open_vision_language, why_not
 
 __all__ = ["convert_vision_language"]
@@ -65,7 +66,13 @@ def convert_vision_language(
             raise RecipeError("a step takes the language model out of the vision-language model")
         role = "transformed" if recipe.transforms else "model"
         manifest = finish(folder, _build(job, changed, folder, marks, role), None)
-    return Converted(output, baseline, manifest, job.notes())
+    return Converted(output, baseline, manifest, (*job.notes(), *_training_notes(recipe)))
+
+
+def _training_notes(recipe: Recipe) -> list[str]:
+    known = discover()
+    untrained = [step.name for step in recipe.transforms if not known[step.name].TRAITS.training_free]
+    return [f"{name} needs training to be worth its place: see its description" for name in untrained]
 
 
 def _build(job: LanguageJob, model: VisionLanguage, folder: Path, marks: str, role: str) -> Manifest:
@@ -75,7 +82,7 @@ def _build(job: LanguageJob, model: VisionLanguage, folder: Path, marks: str, ro
     job.progress(f"exporting the {role}")
     request = LanguageRequest(wanted.opset or DEFAULT_OPSET, wanted.precision, wanted.in_place)
     exported = export(model, request, folder)
-    facts = {**vision_language_facts(model, source.preparation), **source.token_ids()}
+    facts = {**vision_language_facts(model, source.preparation, wanted.precision), **source.token_ids()}
     source.keep(folder)
     graph = {
         "task": TASK,
@@ -99,6 +106,7 @@ def _verify(
         open_graphs(folder, told),
         with_images(model, texts),
         wanted.steps,
+        job.recipe.export.precision,
         wanted.atol,
         wanted.rtol,
         lambda name: job.progress(f"verifying the {role}: {name}"),

@@ -6,11 +6,13 @@
 - `in_place.onnx` (opset 24): what comes after, over cache buffers of a fixed capacity; also prompts without
   an image. Layers whose caches have the same length are a group with slots and a capacity of its own.
 
-All refer to `model.onnx.data`, which holds every weight once.
+All refer to `model.onnx.data`, which holds every weight once. In fp16 what passes between graphs is fp16 too;
+pixels and logits are fp32.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -48,14 +50,14 @@ def export(model: VisionLanguage, request: LanguageRequest, folder: Path) -> Exp
     """
     if why_not():
         raise MissingExtraError("exporting to ONNX", "onnx")
-    if request.precision != "fp32":
-        raise ExportError(f"a vision-language model is exported in fp32 only, not in {request.precision}")
     if not request.in_place:
         raise ExportError("a vision-language model needs its in-place graph: leave export.in_place true")
     try:
         model.image_rows()
     except ValueError as error:
         raise ExportError(str(error)) from error
+    if request.precision == "fp16":
+        model = copy.deepcopy(model).half()
     wanted = {
         ENCODER: (graphs.encoder(model), request.opset),
         EMBED: (graphs.embed(model), request.opset),
@@ -78,17 +80,20 @@ def export(model: VisionLanguage, request: LanguageRequest, folder: Path) -> Exp
     return ExportedVisionLanguage(folder / PREFILL, inputs, outputs, facts)
 
 
-def vision_language_facts(model: VisionLanguage, preparation: dict[str, Any]) -> dict[str, Any]:
+def vision_language_facts(
+    model: VisionLanguage, preparation: dict[str, Any], precision: str = "fp32"
+) -> dict[str, Any]:
     """The manifest's `graph.generation`: as of a language model, and what the image needs.
 
     Args:
         model: what is exported.
         preparation: "shortest_edge", "mean" and "std" of the image.
+        precision: of the export.
     """
     tiling = None if model.untile is None else model.untile.tiling
     tiles = {} if tiling is None else {"tiles": {"grid": list(tiling.grid), "image": list(tiling.image)}}
     return {
-        **generation_facts(model.decoder, "fp32", True),
+        **generation_facts(model.decoder, precision, True),
         "image": {
             "encoder": ENCODER,
             "embed": EMBED,

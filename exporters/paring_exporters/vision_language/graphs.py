@@ -23,7 +23,7 @@ class EncoderGraph(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """[B, 3, H, W] or [B, views, 3, H, W] -> [B, n, C] and perhaps [B, K] int64."""
-        features, keys = self.model.encode(pixel_values)
+        features, keys = self.model.encode(pixel_values.to(dtype_of(self.model)))
         return (features,) if keys is None else (features, keys)
 
 
@@ -79,6 +79,11 @@ class GroupedInPlaceGraph(nn.Module):
         return (logits.float(), *(value for layer in memory for value in layer))
 
 
+def dtype_of(model: VisionLanguage) -> torch.dtype:
+    """Of its weights."""
+    return model.decoder.head.weight.dtype
+
+
 def encoder(model: VisionLanguage) -> Graph:
     """`pixel_values` to `image_features`, and `keys` where there are."""
     outputs = ("image_features", "keys") if model.tower.key_share else ("image_features",)
@@ -97,7 +102,7 @@ def prefill(model: VisionLanguage) -> Graph:
     """`before`, `image_features`, `after` (and `keys`) to `logits`, `present.0.key`, ..."""
     width, batch = model.decoder.head.in_features, {0: "batch_size"}
     lengths = (BEFORE, model.image_tokens, AFTER)
-    example = [torch.randn(BATCH, length, width) for length in lengths]
+    example = [torch.randn(BATCH, length, width).to(dtype_of(model)) for length in lengths]
     shapes: list[dict[int, str]] = [{**batch, 1: "before_length"}, batch, {**batch, 1: "after_length"}]
     inputs = ["before", "image_features", "after"]
     if model.tower.key_share:
@@ -116,7 +121,8 @@ def in_place(model: VisionLanguage) -> Graph:
         return plain
     ids, positions, slots, last, _ = plain.example
     _, heads, width = model.decoder.cache_shape()
-    own = [torch.zeros(BATCH, heads, CAPACITY + group, width) for group in groups for _ in range(2)]
+    sizes = [CAPACITY + group for group in groups for _ in range(2)]
+    own = [torch.zeros(BATCH, heads, size, width, dtype=dtype_of(model)) for size in sizes]
     own_slots = [f"slots.{group}" for group in range(count)]
     row = {0: "batch_size", 1: "sequence_length"}
     capacities = [{0: "batch_size", 2: f"capacity_{group}"} for group in groups for _ in range(2)]

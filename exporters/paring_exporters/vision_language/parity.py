@@ -20,8 +20,7 @@ from paring_runtimes.engines import Options, engines
 from paring_runtimes.generation.image_cache import ImageCache, ImageGraphs
 from paring_runtimes.generation.language_model import LanguageModel
 
-from ..language.parity import LanguageParity, Prompt, case_of, summary
-from ..parity import TOLERANCES
+from ..language.parity import LanguageParity, Prompt, case_of, summary, tolerances
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ def compare(
     new_cache: Callable[[np.ndarray, int], Any],
     inputs: list[ImagePrompt],
     steps: int,
+    precision: str = "fp32",
     atol: float | None = None,
     rtol: float | None = None,
     progress: Callable[[str], None] = lambda name: None,
@@ -77,10 +77,11 @@ def compare(
         new_cache: makes the artifact's cache of (pixels, batch).
         inputs: the prompts.
         steps: how many tokens follow each.
-        atol, rtol: in place of fp32's own.
+        precision: of the artifact.
+        atol, rtol: in place of the precision's own.
         progress: told the name of each case.
     """
-    own = TOLERANCES["fp32"]
+    own = tolerances(precision, len(model.tower.trunk.blocks) + len(model.decoder.layers))
     tolerance = (own[0] if atol is None else atol, own[1] if rtol is None else rtol)
     cases = []
     for prompt in inputs:
@@ -94,7 +95,7 @@ def compare(
         actual = [np.array(cache.prefill(prompt.rows))]
         actual += [np.array(cache.step([int(i) for i in step.argmax(1)])) for step in expected[:-1]]
         cases.append(case_of("prefill.onnx, in_place.onnx", prompt.text, expected, actual, tolerance))
-    return summary(cases, "fp32", tolerance)
+    return summary(cases, precision, tolerance)
 
 
 @torch.inference_mode()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_library
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,6 +42,14 @@ def must_drop_budgets(
     quantile: Annotated[
         float, typer.Option(min=0, max=1, help="of the counts; 1 keeps what any sample's thresholds keep")
     ] = 1.0,
+    similarity: Annotated[
+        float | None,
+        typer.Option(
+            min=-1,
+            max=1,
+            help="find window_merge's r too: windows of at least this mean cosine; the paper's is 0.8",
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="use so many samples, evenly spaced")] = None,
     weights: Weights = None,
     allow: Allow = None,
@@ -62,7 +71,7 @@ def must_drop_budgets(
         source = load_model(whole.model, weights=whole.weights, allow=frozenset(allow or ()), seed=whole.seed)
         if not isinstance(source, LoadedVisionLanguageModel):
             raise RecipeError(f"{whole.model}: no vision-language model")
-        found = run(whole, source, samples, quantile, progress)
+        found = run(whole, source, samples, quantile, similarity, progress)
     if json:
         print_json(found)
         return
@@ -81,6 +90,14 @@ def _show(found: StageBudgets) -> None:
         )
         for one in found.stages
     ]
+    windows = found.windows
+    if windows is not None:
+        console.print(
+            f"of {windows.windows} windows, {windows.least} to {windows.most} reach {windows.similarity:g}"
+            f" (median {windows.median:g}, mean {windows.mean:.1f}); {windows.config.r} merge",
+            soft_wrap=True,
+            highlight=False,
+        )
     title = f"{found.model}: image tokens left of {found.image_tokens}, {len(found.counts)} samples"
     table(title, ("after layer", "least", "median", "mean", "most", "budget"), rows)
     console.print(
@@ -94,11 +111,18 @@ def _show(found: StageBudgets) -> None:
 
 
 def recipe_lines(found: StageBudgets) -> list[str]:
-    """The step for a recipe: what differs from must_drop's defaults, and what the budgets hang on."""
+    """The steps for a recipe: what differs from their defaults, and what the counts hang on."""
+    lines = ["transforms:"]
+    if found.windows is not None:
+        lines += _step_lines("window_merge", found.windows.config, ("r", "block"))
     always = ("layers", "budgets", "global_threshold", "individual_threshold")
-    lines = ["transforms:", "  - must_drop:"]
-    for item in dataclasses.fields(found.config):
-        value = getattr(found.config, item.name)
+    return lines + _step_lines("must_drop", found.config, always)
+
+
+def _step_lines(name: str, config: Any, always: Sequence[str]) -> list[str]:
+    lines = [f"  - {name}:"]
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
         if item.name in always or value != item.default:
             lines.append(f"      {item.name}: {json_library.dumps(value)}")
     return lines
