@@ -13,6 +13,7 @@ import numpy as np
 from paring_profiles import inputs, macs
 from paring_profiles.generation.run import Answer, AnswerRun
 from paring_runtimes.generation.in_place_cache import CHUNK
+from paring_runtimes.generation.language_model import LanguageModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,14 +58,14 @@ def count(run: AnswerRun, answer: Answer) -> Cost:
     else:
         if model.image is None:
             for length, times in chunks(len(answer.read[0])):
-                feeds = in_place(run, length, answer.after_prompt.capacity)
+                feeds = in_place(model, length, answer.after_prompt.capacity)
                 cost.add("prefill", folder / model.in_place, feeds, times * batch)
         else:
             pixels = run.asked.pixels
             assert pixels is not None
             cost.add("encoder", folder / model.image.encoder, {"pixel_values": pixels[:1]}, batch)
             cost.add("prefill", folder / model.image.prefill, with_image(run), batch)
-        cost.add("decode", folder / model.in_place, in_place(run, 1, answer.at_end.capacity), batch)
+        cost.add("decode", folder / model.in_place, in_place(model, 1, answer.at_end.capacity), batch)
     cost.macs["first_token"] = sum(cost.macs[phase] for phase in ("filter", "encoder", "prefill"))
     return cost
 
@@ -96,9 +97,9 @@ def growing(run: AnswerRun, length: int, past: int) -> Feeds:
     return {name: value for name, value in feeds.items() if name in taken}
 
 
-def in_place(run: AnswerRun, length: int, capacity: list[int]) -> Feeds:
+def in_place(model: LanguageModel, length: int, capacity: list[int]) -> Feeds:
     """Feeds of `in_place.onnx`: `length` tokens into the first rows of buffers of these capacities."""
-    model, places = run.model, np.arange(length)[None]
+    places = np.arange(length)[None]
     feeds: Feeds = {
         "input_ids": np.zeros((1, length), np.int64),
         "positions": places,

@@ -1,0 +1,118 @@
+"""What GemFilter saves of the time to the first token of a long prompt: MACs and time, in turn, and memory.
+
+    python tools/bench/filter_speed.py ARTIFACT [--tokens 8160] [--reduce 2 8 32] [--rounds 5] [--threads 2]
+
+The prompt is random token ids, so what is kept means nothing; the work is the same for any. Each round asks
+for one token with the whole prompt, then with 1/R of it, in an order shuffled anew. The ideal speed-up is the
+MAC ratio of the graphs as they run, filter included. Peak memory is that of a fresh process for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+import paring_runtimes
+from paring_profiles import macs
+from paring_profiles.generation.cost import chunks, in_place
+from paring_profiles.noise import Watch
+from paring_profiles.statistics import median_ci95, paired_ratio
+from paring_runtimes import GenerativeSession
+
+WHOLE = 1
+
+
+def ask(session: GenerativeSession, tokens: int, reduce: int) -> float:
+    """Seconds to the first token of a prompt of which 1 / `reduce` is read."""
+    ids = np.random.default_rng(0).integers(0, session.model.vocab_size, tokens).tolist()
+    told: dict[str, Any] = {"filter": False} if reduce == WHOLE else {"filter_k": tokens // reduce}
+    begin = perf_counter()
+    session.generate(ids, max_new_tokens=1, **told)
+    return perf_counter() - begin
+
+
+def cost(session: GenerativeSession, tokens: int, reduce: int) -> int:
+    """MACs of what `ask` runs."""
+    model, folder, total = session.model, session.path, 0
+    assert model.filter is not None
+    assert model.in_place is not None
+    if reduce != WHOLE:
+        feeds = {"input_ids": np.zeros((1, tokens), np.int64)}
+        feeds |= {name: np.zeros(1, np.int64) for name in ("pin_first", "pin_last")}
+        total += _macs(folder / model.filter.file, feeds)
+    read = tokens // reduce
+    capacity = [1 << (read - 1).bit_length()] * model.layers
+    for length, times in chunks(read):
+        total += times * _macs(folder / model.in_place, in_place(model, length, capacity))
+    return total
+
+
+def _macs(path: Path, feeds: dict[str, Any]) -> int:
+    return macs.count(path, {name: value.shape for name, value in feeds.items()}, feeds).total
+
+
+def peak(artifact: Path, told: argparse.Namespace, reduce: int) -> float:
+    """Peak resident memory of a fresh process that asks once, MiB."""
+    command = [sys.executable, __file__, str(artifact), "--once", str(reduce), "--tokens", str(told.tokens)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(found.stdout)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--tokens", type=int, default=8160)
+    parser.add_argument("--reduce", type=int, nargs="+", default=[2, 8, 32])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--once", type=int, help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    session = paring_runtimes.load(told.artifact, threads=told.threads)
+    assert isinstance(session, GenerativeSession)
+    if told.once:
+        ask(session, told.tokens, told.once)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    ways = [WHOLE, *told.reduce]
+    for reduce in ways:
+        ask(session, 512, reduce)  # opens what is opened on demand
+    times: dict[int, list[float]] = {reduce: [] for reduce in ways}
+    with Watch() as watch:
+        for _ in range(told.rounds):
+            for reduce in random.sample(ways, len(ways)):
+                times[reduce].append(ask(session, told.tokens, reduce))
+    costs = {reduce: cost(session, told.tokens, reduce) for reduce in ways}
+    report(session, told, times, costs)
+    for sentence in watch.sentences(told.threads, len(os.sched_getaffinity(0))):
+        print(f"  noise: {sentence}")
+
+
+def report(
+    session: GenerativeSession, told: argparse.Namespace, times: dict[int, list[float]], costs: dict[int, int]
+) -> None:
+    """Print a line for each way."""
+    whole = np.array(times[WHOLE])
+    for reduce, seconds in times.items():
+        low, high = median_ci95(np.array(seconds), 0)
+        line = f"1/{reduce} of {told.tokens} tokens: {np.median(seconds):.2f} s ({low:.2f} to {high:.2f})"
+        line += f", {costs[reduce] / 1e9:.0f} GMACs, peak {peak(session.path, told, reduce):.0f} MiB"
+        if reduce != WHOLE:
+            ideal = costs[WHOLE] / costs[reduce]
+            ratio, (low, high) = paired_ratio(whole, np.array(seconds), 0)
+            line += f"; ideal {ideal:.3f}, measured {ratio:.3f} ({low:.3f} to {high:.3f})"
+            line += f", realised {ratio / ideal:.3f}"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
