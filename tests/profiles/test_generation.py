@@ -21,7 +21,6 @@ import tiny_lm
 import paring_runtimes
 from paring.cli import app
 from paring_profiles import Profile, Settings, compare, profile, read, write
-from paring_profiles.generation.cost import chunks
 from paring_profiles.generation.prompts import ask
 from paring_profiles.generation.run import AnswerRun
 from paring_profiles.report import headline, html, markdown
@@ -122,12 +121,6 @@ def test_multiply_accumulates_of_each_phase(found: Profile) -> None:
     ratio = next(c for c in found.comparisons if c.candidate == "filtered" and c.case == (1, LONG, "prefill"))
     assert ratio.mac_ratio == at(found, "plain", 1, LONG).macs["prefill"] / filtered.macs["prefill"] * batch
     assert ratio.realised == pytest.approx(ratio.latency_ratio / ratio.mac_ratio)
-
-
-def test_long_prompts_are_read_in_pieces() -> None:
-    assert list(chunks(5)) == [(5, 1)]
-    assert list(chunks(512)) == [(512, 1)]
-    assert list(chunks(1300)) == [(512, 2), (276, 1)]
 
 
 def test_the_same_tokens_as_generate(session: GenerativeSession) -> None:

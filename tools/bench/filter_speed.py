@@ -23,10 +23,11 @@ import numpy as np
 
 import paring_runtimes
 from paring_profiles import macs
-from paring_profiles.generation.cost import chunks, in_place
+from paring_profiles.generation.cost import in_place
 from paring_profiles.noise import Watch
 from paring_profiles.statistics import median_ci95, paired_ratio
 from paring_runtimes import GenerativeSession
+from paring_runtimes.generation.in_place_cache import reading_plan
 
 WHOLE = 1
 
@@ -49,10 +50,8 @@ def cost(session: GenerativeSession, tokens: int, reduce: int) -> int:
         feeds = {"input_ids": np.zeros((1, tokens), np.int64)}
         feeds |= {name: np.zeros(1, np.int64) for name in ("pin_first", "pin_last")}
         total += _macs(folder / model.filter.file, feeds)
-    read = tokens // reduce
-    capacity = [1 << (read - 1).bit_length()] * model.layers
-    for length, times in chunks(read):
-        total += times * _macs(folder / model.in_place, in_place(model, length, capacity))
+    for _, length, capacity in reading_plan(tokens // reduce, 1):
+        total += _macs(folder / model.in_place, in_place(model, length, [capacity] * model.layers))
     return total
 
 

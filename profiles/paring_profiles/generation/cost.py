@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from paring_profiles import inputs, macs
 from paring_profiles.generation.run import Answer, AnswerRun
-from paring_runtimes.generation.in_place_cache import CHUNK
+from paring_runtimes.generation.in_place_cache import reading_plan
 from paring_runtimes.generation.language_model import LanguageModel
 
 if TYPE_CHECKING:
@@ -57,9 +56,9 @@ def count(run: AnswerRun, answer: Answer) -> Cost:
         cost.add("decode", entry, growing(run, 1, length), batch)
     else:
         if model.image is None:
-            for length, times in chunks(len(answer.read[0])):
-                feeds = in_place(model, length, answer.after_prompt.capacity)
-                cost.add("prefill", folder / model.in_place, feeds, times * batch)
+            for _, length, capacity in reading_plan(len(answer.read[0]), run.new_tokens):
+                feeds = in_place(model, length, [capacity] * model.layers)
+                cost.add("prefill", folder / model.in_place, feeds, batch)
         else:
             pixels = run.asked.pixels
             assert pixels is not None
@@ -73,14 +72,6 @@ def count(run: AnswerRun, answer: Answer) -> Cost:
 def _entry(run: AnswerRun) -> str:
     assert run.session.manifest is not None
     return run.session.manifest.entry
-
-
-def chunks(length: int) -> Iterator[tuple[int, int]]:
-    """Yield (tokens, how often) of the pieces in which the in-place cache reads a prompt."""
-    if length >= CHUNK:
-        yield CHUNK, length // CHUNK
-    if length % CHUNK:
-        yield length % CHUNK, 1
 
 
 def growing(run: AnswerRun, length: int, past: int) -> Feeds:

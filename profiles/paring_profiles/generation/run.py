@@ -155,10 +155,10 @@ class AnswerRun:
         if in_place is None:
             return ConcatCache(self.graphs.entry, self.model, self.batch), None
         if image is None or pixels is None:
-            return InPlaceCache(in_place, self.model, self.batch), None
+            return InPlaceCache(in_place, self.model, self.batch, self.new_tokens), None
         encoder = Stopwatch(image.encoder)
         graphs = replace(image, encoder=encoder)
-        return ImageCache(in_place, self.model, graphs, pixels, self.batch), encoder
+        return ImageCache(in_place, self.model, graphs, pixels, self.batch, self.new_tokens), encoder
 
 
 def held(cache: AnyCache, session: GenerativeSession) -> Held:

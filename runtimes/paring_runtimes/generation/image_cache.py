@@ -41,6 +41,7 @@ class ImageCache(InPlaceCache):
         graphs: what reads the prompts.
         pixels: [1 or batch, 3, H, W], or [1 or batch, views, 3, H, W].
         batch: how many prompts.
+        new_tokens: how many tokens will follow the prompts at most.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class ImageCache(InPlaceCache):
         graphs: ImageGraphs,
         pixels: NDArray[np.float32],
         batch: int,
+        new_tokens: int = 1,
     ) -> None:
-        super().__init__(native, model, batch)
+        super().__init__(native, model, batch, new_tokens)
         assert model.image is not None
         self._image, self._graphs, self._pixels = model.image, graphs, pixels
 
@@ -67,7 +69,7 @@ class ImageCache(InPlaceCache):
             self.lengths[row] = len(prompt) - 1 + self._image.tokens
             for layer, group in enumerate(self._groups):
                 self.rows[group, row] = found[row][1 + 2 * layer].shape[2]
-        self._reserve(self.rows.max(axis=1) + 1)
+        self._reserve(self.rows.max(axis=1) + 1, self._new_tokens)
         for row, (_, *values) in enumerate(found):
             for name, value in zip(self._names, values, strict=True):
                 self.buffers[name][row, :, : value.shape[2]] = value[0]

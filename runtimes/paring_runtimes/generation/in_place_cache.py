@@ -10,7 +10,7 @@ many are a group, and each group has slots of its own; there is one group in mos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ from paring_runtimes.generation.language_model import LanguageModel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LEAST_ROWS = 64
+_STEP_ROWS = 64  # capacities are multiples of this
+_AHEAD_ROWS = 256  # new tokens that room is made for at once: a step reads its whole capacity
 CHUNK = 512  # tokens of a prompt at once: bounds the attention scores, [heads, chunk, capacity]
 _INDICES = ("input_ids", "positions", "last")
 
@@ -31,8 +32,14 @@ _INDICES = ("input_ids", "positions", "last")
 class InPlaceCache:
     """The cache of one batch. For one thread; the native session may be shared.
 
-    Each buffer is bound as the graph's input and as its output. A buffer's length is a power of two;
-    growing past it is the only time that it is copied.
+    Each buffer is bound as the graph's input and as its output. Growing is the only time that it is copied:
+    a run reads the whole capacity, so that buffers are little longer than what they hold.
+
+    Args:
+        native: the in-place graph.
+        model: its facts.
+        batch: how many prompts.
+        new_tokens: how many tokens will follow the prompts at most.
 
     Attributes:
         buffers: the cache by input name, [batch, kv_heads, capacity, head_dim].
@@ -40,10 +47,11 @@ class InPlaceCache:
         rows: rows of the cache that are held, [groups, batch].
     """
 
-    def __init__(self, native: NativeSession, model: LanguageModel, batch: int) -> None:
+    def __init__(self, native: NativeSession, model: LanguageModel, batch: int, new_tokens: int = 1) -> None:
         self._native = native
         self._model = model
         self._batch = batch
+        self._new_tokens = new_tokens
         self._groups = model.groups
         self._slots = model.slot_names()
         self._names = dict(zip(model.cache_names("cache"), model.cache_names("updated"), strict=True))
@@ -56,14 +64,14 @@ class InPlaceCache:
     def prefill(self, prompts: Sequence[Sequence[int]]) -> NDArray[Any]:
         """Read the prompts; return the logits after the last token of each, [batch, vocab]."""
         longest = max(map(len, prompts))
-        self._reserve(longest + 1)
         padded = np.full((self._batch, longest), self._model.padding, np.int64)
         for row, prompt in enumerate(prompts):
             padded[row, : len(prompt)] = prompt
         self.lengths[:] = self.rows[:] = [len(prompt) for prompt in prompts]
         logits = np.zeros((self._batch, self._model.vocab_size), self._logits_dtype)
-        for start in range(0, longest, CHUNK):
-            ids = padded[:, start : start + CHUNK]
+        for start, tokens, capacity in reading_plan(longest, self._new_tokens):
+            self._lengthen([capacity] * len(self._slots))
+            ids = padded[:, start : start + tokens]
             last = self.lengths - 1 - start
             call, places = self._bind(ids.shape[1]), start + np.arange(ids.shape[1])
             slots = [places] * len(self._slots)
@@ -96,19 +104,25 @@ class InPlaceCache:
 
         return rewind
 
-    def _reserve(self, rows: int | NDArray[Any]) -> None:
-        """Make the buffers of each group long enough, by a copy into some of a greater power of two."""
-        wanted = np.broadcast_to(rows, len(self._slots))
-        for index, name in enumerate(self._names):
-            self._lengthen(name, int(wanted[self._groups[index // 2]]))
+    def _reserve(self, rows: NDArray[np.int64], new_tokens: int = 0) -> None:
+        """Make the buffers of each group long enough for `rows`, and for more when they grow."""
+        held = [self.buffers[name].shape[2] if name in self.buffers else 0 for name in self._names]
+        self._lengthen(
+            [
+                grown(held[2 * self._groups.index(group)], int(count), int(count) + room(new_tokens))
+                for group, count in enumerate(rows)
+            ]
+        )
 
-    def _lengthen(self, name: str, rows: int) -> None:
-        held = self.buffers[name].shape[2] if name in self.buffers else 0
-        if rows > held:
-            capacity = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
+    def _lengthen(self, capacities: Sequence[int]) -> None:
+        """Give the buffers of each group a capacity, by a copy where it is greater."""
+        for index, name in enumerate(self._names):
+            old, capacity = self.buffers.get(name), capacities[self._groups[index // 2]]
+            if old is not None and capacity <= old.shape[2]:
+                continue
             buffer = np.zeros(self._model.cache_shape(self._batch, capacity), self._model.dtype)
-            if held:
-                buffer[:, :, :held] = self.buffers[name]
+            if old is not None:
+                buffer[:, :, : old.shape[2]] = old
             self.buffers[name] = buffer
             self._step = None
 
@@ -144,6 +158,30 @@ class _Call:
             buffer[...] = value
         self._execute()
         return self._logits
+
+
+def grown(held: int, rows: int, wanted: int = 0) -> int:
+    """The capacity of a buffer of `held` rows that must hold `rows`, and `wanted` if it has to grow."""
+    if rows <= held:
+        return held
+    return -(-max(rows, wanted, held * 5 // 4) // _STEP_ROWS) * _STEP_ROWS
+
+
+def room(new_tokens: int) -> int:
+    """Rows that are made ready behind a prompt."""
+    return max(1, min(new_tokens, _AHEAD_ROWS))
+
+
+def reading_plan(longest: int, new_tokens: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (first token, tokens, capacity) of the pieces in which a prompt is read.
+
+    The capacity grows along: early pieces need not attend to rows that are still empty.
+    """
+    capacity = 0
+    for start in range(0, longest, CHUNK):
+        stop = min(start + CHUNK, longest)
+        capacity = grown(capacity, stop + room(new_tokens)) if stop == longest else grown(capacity, stop)
+        yield start, stop - start, capacity
 
 
 def check_in_place(path: Path, native: NativeSession, model: LanguageModel) -> None:

@@ -203,7 +203,7 @@ class GenerativeSession(Session):
 
     def _start(self, prompts: Prompts, options: Options, image: Images | None) -> BatchRun:
         """Check everything and open what is still closed; only then the clock begins."""
-        new_cache = self._cache_maker(options.cache, image is not None)
+        new_cache = self._cache_maker(options, image is not None)
         tokenizer, model = self.tokenizer, self.model
         begin_ns = perf_counter_ns()
         every = prompts_to_ids(prompts, tokenizer.encode, model)
@@ -240,10 +240,11 @@ class GenerativeSession(Session):
         native.open()
         return chooser
 
-    def _cache_maker(self, form: str, seeing: bool) -> Callable[[int, Images | None], Cache]:
-        """Return what makes a cache of that form for a number of rows and their images."""
+    def _cache_maker(self, options: Options, seeing: bool) -> Callable[[int, Images | None], Cache]:
+        """Return what makes a cache for a number of rows and their images."""
         native = self._native or self._refuse_closed()
         in_place, model, graphs = self._in_place, self.model, self._graphs
+        form, new_tokens = options.cache, options.max_new_tokens
         if seeing and graphs is None:
             raise InputError("image: this artifact is that of a language model, which sees no images")
         if form == "in_place" and in_place is None:
@@ -255,8 +256,9 @@ class GenerativeSession(Session):
             if in_place is None or form == "concat":
                 return ConcatCache(native, model, batch)
             if images is None or graphs is None or model.image is None:
-                return InPlaceCache(in_place, model, batch)
-            return ImageCache(in_place, model, graphs, prepare(images, model.image, batch), batch)
+                return InPlaceCache(in_place, model, batch, new_tokens)
+            pixels = prepare(images, model.image, batch)
+            return ImageCache(in_place, model, graphs, pixels, batch, new_tokens)
 
         if isinstance(native, DeferredSession) and form == "concat":
             native.open()

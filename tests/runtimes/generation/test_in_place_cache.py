@@ -13,7 +13,7 @@ from tiny_lm import LAYERS, VOCAB
 from paring_runtimes.engines import NativeSession, Options
 from paring_runtimes.engines.onnxruntime import open_session
 from paring_runtimes.generation import in_place_cache
-from paring_runtimes.generation.in_place_cache import InPlaceCache
+from paring_runtimes.generation.in_place_cache import InPlaceCache, reading_plan
 from paring_runtimes.generation.language_model import LanguageModel, language_model
 from paring_runtimes.manifest import Manifest
 
@@ -98,8 +98,7 @@ def test_the_engine_writes_into_memory_that_it_was_lent(artifact: Path, model: L
 
 
 def test_growing_keeps_what_was_held(native: Recorder, model: LanguageModel) -> None:
-    cache, small = InPlaceCache(native, model, 2), InPlaceCache(native, model, 2)
-    cache._reserve(100)
+    cache, small = InPlaceCache(native, model, 2, new_tokens=100), InPlaceCache(native, model, 2)
     for each in (cache, small):
         each.prefill(PROMPTS)
     assert cache.buffers["cache.0.key"].shape[2] == 128
@@ -111,6 +110,15 @@ def test_growing_keeps_what_was_held(native: Recorder, model: LanguageModel) -> 
     assert small.buffers["cache.0.key"].shape[2] == 128
     np.testing.assert_array_equal(small.buffers["cache.0.key"][:, :, :60], old[:, :, :60])
     np.testing.assert_allclose(small.buffers["cache.1.value"], cache.buffers["cache.1.value"], atol=1e-4)
+
+
+def test_the_capacity_grows_with_what_is_read() -> None:
+    assert list(reading_plan(5, 1)) == [(0, 5, 64)]
+    assert list(reading_plan(512, 1)) == [(0, 512, 576)]
+    assert list(reading_plan(1300, 128)) == [(0, 512, 512), (512, 512, 1024), (1024, 276, 1472)]
+    assert list(reading_plan(60, 100_000)) == [(0, 60, 320)]
+    for start, tokens, capacity in reading_plan(20_000, 300):
+        assert start + tokens <= capacity <= (start + tokens) * 5 // 4 + 300
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5])
