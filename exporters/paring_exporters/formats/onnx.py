@@ -20,7 +20,6 @@ from ..request import DEFAULT_OPSET, MAX_BATCH, Exported, Request
 
 NAME = "onnx"
 ENTRY = "model.onnx"
-EXTERNAL_ABOVE = 2_000_000_000  # a protobuf message ends at 2 GiB
 
 
 def why_not() -> str | None:
@@ -107,7 +106,9 @@ def _dynamic_shapes(request: Request) -> dict[int, Any]:
 def _save(graph: Any, entry: Path) -> None:
     import onnx
 
-    large = graph.ByteSize() > EXTERNAL_ABOVE
+    from ..onnx_graph.cleanup import EXTERNAL_ABOVE, weight_bytes
+
+    large = weight_bytes(graph) > EXTERNAL_ABOVE
     onnx.save(
         graph,
         entry,

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from paring_runtimes.errors import ExportError
+
 # None is faster than another (0.3 to 0.5 % on a pruned and a merged ViT-S, intervals around 1, so is ONNX
 # Runtime's transformer optimizer: tools/bench/graph_cleanup.py); onnxslim leaves the fewest nodes.
 AUTO = "onnxslim"
+EXTERNAL_ABOVE = 2_000_000_000  # bytes of weights: a protobuf message ends at 2 GiB
 
 
 def cleaned(model: Any, optimizer: str) -> tuple[str, Any]:
-    """The name of the optimizer that ran with its version, and the cleaned ModelProto."""
+    """The name of the optimizer that ran with its version, and the cleaned ModelProto.
+
+    A model whose weights no protobuf message holds is left as it is, since onnxslim serialises it.
+
+    Raises:
+        ExportError: onnxslim is asked for by name, and the model is that large.
+    """
     from importlib.metadata import version
 
-    chosen = AUTO if optimizer == "auto" else optimizer
+    large = weight_bytes(model) > EXTERNAL_ABOVE
+    if large and optimizer == "onnxslim":
+        raise ExportError(
+            f"optimizer onnxslim: it cannot hold {weight_bytes(model) / 1e9:.1f} GB of weights; use auto or none"
+        )
+    chosen = ("none" if large else AUTO) if optimizer == "auto" else optimizer
     if chosen == "none":
         return "none", model
     if chosen == "onnxscript":
@@ -23,3 +37,8 @@ def cleaned(model: Any, optimizer: str) -> tuple[str, Any]:
     import onnxslim
 
     return f"onnxslim {version('onnxslim')}", onnxslim.slim(model)
+
+
+def weight_bytes(model: Any) -> int:
+    """Bytes of the weights of a ModelProto that is in memory. Its own `ByteSize` fails above 2 GiB."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
