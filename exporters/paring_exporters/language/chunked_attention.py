@@ -60,8 +60,13 @@ def _body(query: Any, turned: Any, value: Any, window: int | None) -> Any:
     if window is not None:
         oldest = tape.op("Sub", [own, single(window)])
         seen = tape.op("And", [seen, tape.op("Greater", [columns, oldest])])
-    low = tape.op("CastLike", [tape.op("Constant", [], {"value_float": -30000.0}), chunk])
-    weights = tape.op("Softmax", [tape.op("Where", [seen, scores, low])], {"axis": -1})
+    # Masked before it meets the heads: choosing among all scores took a fifth of the attention's time.
+    zero, low = (
+        tape.op("CastLike", [tape.op("Constant", [], {"value_float": number}), chunk])
+        for number in (0.0, -30000.0)
+    )
+    mask = tape.op("Where", [seen, zero, low])  # [CHUNK, keys]
+    weights = tape.op("Softmax", [tape.op("Add", [scores, mask])], {"axis": -1})
     folded = tape.op("Reshape", [weights, tape.op("Concat", [ints(0, groups, -1), key_count], {"axis": 0})])
     mixed = tape.op("Reshape", [tape.op("MatMul", [folded, seen_values]), ints(0, heads, CHUNK, width)])
     mixed.name, mixed.type, mixed.shape = "mixed", query.type, chunk.shape

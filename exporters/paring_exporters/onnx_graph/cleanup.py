@@ -25,7 +25,7 @@ def cleaned(model: Any, optimizer: str) -> tuple[str, Any]:
     large = weight_bytes(model) > EXTERNAL_ABOVE
     if large and optimizer == "onnxslim":
         raise ExportError(
-            f"optimizer onnxslim: it cannot hold {weight_bytes(model) / 1e9:.1f} GB of weights; use auto or none"
+            f"optimizer onnxslim: it cannot hold {weight_bytes(model) / 1e9:.1f} GB of weights; use auto"
         )
     chosen = ("none" if large else AUTO) if optimizer == "auto" else optimizer
     if chosen == "none":

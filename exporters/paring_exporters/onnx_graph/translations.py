@@ -10,8 +10,9 @@ import torch
 
 def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """For `custom_translation_table` of `torch.onnx.export`."""
-    import paring.transforms._encoder  # these two register their operators
+    import paring.transforms._encoder  # these register their operators
     import paring.transforms._gem_filter
+    import paring.transforms.token_merge
 
     assert paring.transforms
     return {
