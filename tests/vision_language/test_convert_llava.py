@@ -20,6 +20,7 @@ from paring.sources import load_model
 from paring_runtimes import GenerativeSession
 from paring_runtimes.artifact import read_manifest, verify_files
 from paring_runtimes.errors import ArtifactError, InputError, RecipeError, SourceError
+from paring_runtimes.generation.options import Options
 
 pytestmark = pytest.mark.slow  # whole conversions, several minutes in all
 VERIFY = {"batch_sizes": [1, 2], "prompt_lengths": [5], "seeds": [0], "steps": 3}
@@ -101,7 +102,7 @@ def test_it_answers_as_transformers_does(base: Path, index: int) -> None:
         ids = model.generate(**feeds, max_new_tokens=12, do_sample=False, eos_token_id=None)
     with paring_runtimes.load(base / "out") as session:
         assert isinstance(session, GenerativeSession)
-        new_cache = session._cache_maker("auto", True)
+        new_cache = session._cache_maker(Options(), True)
         logits = new_cache(1, image).prefill([session.tokenizer.encode(prompt)])
         (answer,) = session.generate(prompt, image=image, max_new_tokens=12)
     np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max(), rtol=1e-4)
