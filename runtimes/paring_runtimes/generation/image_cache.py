@@ -16,7 +16,7 @@ import numpy as np
 from paring_runtimes.engines import NativeSession
 from paring_runtimes.errors import ArtifactError, InputError
 from paring_runtimes.generation.image_facts import ImageFacts
-from paring_runtimes.generation.in_place_cache import InPlaceCache
+from paring_runtimes.generation.in_place_cache import InPlaceCache, room
 from paring_runtimes.generation.language_model import LanguageModel
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ImageCache(InPlaceCache):
             self.lengths[row] = len(prompt) - 1 + self._image.tokens
             for layer, group in enumerate(self._groups):
                 self.rows[group, row] = found[row][1 + 2 * layer].shape[2]
-        self._reserve(self.rows.max(axis=1) + 1, self._new_tokens)
+        self._reserve(self.rows.max(axis=1) + room(self._new_tokens))
         for row, (_, *values) in enumerate(found):
             for name, value in zip(self._names, values, strict=True):
                 self.buffers[name][row, :, : value.shape[2]] = value[0]

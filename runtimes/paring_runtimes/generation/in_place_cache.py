@@ -54,6 +54,7 @@ class InPlaceCache:
         self._new_tokens = new_tokens
         self._groups = model.groups
         self._slots = model.slot_names()
+        self._capacities = [0] * len(self._slots)
         self._names = dict(zip(model.cache_names("cache"), model.cache_names("updated"), strict=True))
         self._logits_dtype = next(spec.dtype for spec in native.outputs if spec.name == "logits")
         self._step: _Call | None = None
@@ -104,18 +105,16 @@ class InPlaceCache:
 
         return rewind
 
-    def _reserve(self, rows: NDArray[np.int64], new_tokens: int = 0) -> None:
-        """Make the buffers of each group long enough for `rows`, and for more when they grow."""
-        held = [self.buffers[name].shape[2] if name in self.buffers else 0 for name in self._names]
-        self._lengthen(
-            [
-                grown(held[2 * self._groups.index(group)], int(count), int(count) + room(new_tokens))
-                for group, count in enumerate(rows)
-            ]
-        )
+    def _reserve(self, rows: NDArray[np.int64]) -> None:
+        """Make the buffers of each group long enough for its `rows`."""
+        pairs = zip(self._capacities, rows.tolist(), strict=True)
+        wanted = [grown(held, count) for held, count in pairs]
+        if wanted != self._capacities:
+            self._lengthen(wanted)
 
-    def _lengthen(self, capacities: Sequence[int]) -> None:
+    def _lengthen(self, capacities: list[int]) -> None:
         """Give the buffers of each group a capacity, by a copy where it is greater."""
+        self._capacities = capacities
         for index, name in enumerate(self._names):
             old, capacity = self.buffers.get(name), capacities[self._groups[index // 2]]
             if old is not None and capacity <= old.shape[2]:
@@ -160,11 +159,11 @@ class _Call:
         return self._logits
 
 
-def grown(held: int, rows: int, wanted: int = 0) -> int:
-    """The capacity of a buffer of `held` rows that must hold `rows`, and `wanted` if it has to grow."""
+def grown(held: int, rows: int) -> int:
+    """The capacity of a buffer of `held` rows that must hold `rows`: a quarter more when it has to grow."""
     if rows <= held:
         return held
-    return -(-max(rows, wanted, held * 5 // 4) // _STEP_ROWS) * _STEP_ROWS
+    return -(-max(rows, held * 5 // 4) // _STEP_ROWS) * _STEP_ROWS
 
 
 def room(new_tokens: int) -> int:
