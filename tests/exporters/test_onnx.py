@@ -17,7 +17,7 @@ from paring.transforms._encoder import open_encoder
 from paring.transforms.token_map import WithTokenMap, trace
 from paring_exporters import parity
 from paring_exporters.formats.onnx import export
-from paring_exporters.onnx_graph import cleanup
+from paring_exporters.onnx_graph import weights
 from paring_exporters.onnx_graph.difference import first_difference, locate
 from paring_exporters.request import Request
 from paring_runtimes.errors import ExportError
@@ -154,7 +154,7 @@ def test_equal_graphs_have_no_first_difference(tmp_path: Path) -> None:
 def test_weights_beyond_a_protobuf_message_lie_in_a_file_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cleanup, "EXTERNAL_ABOVE", 1000)
+    monkeypatch.setattr(weights, "_MESSAGE_BYTES", 1000)
     model = STEPS["prune"](build("timm ViT"))
     found = export(model, Request(torch.randn(2, 3, 32, 32)), tmp_path)
     assert found.facts["optimizer"] == "none"  # onnxslim would serialise it

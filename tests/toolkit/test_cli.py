@@ -126,6 +126,21 @@ def test_inspect_json(paring_command: Command, convnet_artifact: Path) -> None:
     assert set(told["manifest"]["files"]) == set(told["sizes_bytes"])
 
 
+def test_ledger_json(paring_command: Command, convnet_artifact: Path) -> None:
+    found = strict(paring_command("ledger", convnet_artifact, "--json").out)
+    plain, int8 = found.values()
+    assert plain["accounting"] == "full"
+    assert plain["total_uj"] == pytest.approx(sum(plain["energy_uj"].values()))
+    assert int8["total_uj"] < plain["total_uj"]
+    assert "fp32_mac" in paring_command("ledger", convnet_artifact, "--layers").out
+
+
+def test_ledger_names_the_accountings(paring_command: Command, convnet_artifact: Path) -> None:
+    ran = paring_command("ledger", convnet_artifact, "--accounting", "mine")
+    assert ran.code == 2
+    assert "full, paper" in ran.err
+
+
 def test_profile_and_compare_json(paring_command: Command, profile_json: Path) -> None:
     assert {path.name for path in profile_json.parent.iterdir()} >= {"report.html", "report.md"}
     strict(profile_json.read_text(encoding="utf-8"))

@@ -106,9 +106,9 @@ def _dynamic_shapes(request: Request) -> dict[int, Any]:
 def _save(graph: Any, entry: Path) -> None:
     import onnx
 
-    from ..onnx_graph.cleanup import EXTERNAL_ABOVE, weight_bytes
+    from ..onnx_graph.weights import must_lie_beside
 
-    large = weight_bytes(graph) > EXTERNAL_ABOVE
+    large = must_lie_beside(graph)
     onnx.save(
         graph,
         entry,

@@ -56,7 +56,7 @@ def profile(
         "min_seconds": min_seconds,
         "max_seconds": max_seconds,
         "seed": seed,
-        "dims": _dims(dim or []),
+        "dims": dimensions(dim or []),
         "prompt_tokens": tuple(prompt_tokens or [128]),
         "new_tokens": new_tokens,
         "text": None if text is None else str(text),
@@ -160,7 +160,8 @@ def _maybe(value: Any, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def _dims(items: list[str]) -> dict[str, int]:
+def dimensions(items: list[str]) -> dict[str, int]:
+    """Sizes of symbolic dimensions, from `NAME=SIZE`."""
     sizes = {}
     for item in items:
         name, _, size = item.partition("=")

@@ -1,0 +1,13 @@
+"""What a model's operations and memory traffic would cost a chip: a ledger over any ONNX graph. Modelled.
+
+Each sum of products is charged by the arithmetic that the graph itself gives evidence of: weights that
+are all powers of two times a scale are shifted, not multiplied; an operand of zeros and ones selects
+what is added. Nothing here is measured, and nothing measured is here.
+"""
+
+from __future__ import annotations
+
+from .book import Entry, Ledger, ledger
+from .prices import ACCOUNTINGS, Prices, prices
+
+__all__ = ["ACCOUNTINGS", "Entry", "Ledger", "Prices", "ledger", "prices"]
