@@ -5,8 +5,9 @@
 
 CLIP ViT-L/14 at 336 pixels (576 image tokens) before a language model of Qwen2-0.5B's shape, weights random:
 the time is real, the choice of tokens is not. Text is 64 tokens, 5 of them before the image. Variants are
-named by how many image tokens a layer of the language model works on, on average. Two groups of four
-artifacts are measured, each in turn with the untransformed one; encoder and prefill are timed apart.
+named by how many image tokens a layer of the language model works on, on average. Each group of
+artifacts is measured in turn with the untransformed one; encoder and prefill are timed apart. `--group N`
+measures one.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ BASELINE = "baseline"
 GROUPS = (
     (BASELINE, "all-192", "all-128", "all-64"),
     (BASELINE, "windows-192", "text-192", "text-cache-192"),
+    (BASELINE, "windows-128", "text-128", "text-cache-128"),
+    (BASELINE, "windows-64"),  # the text stage alone cannot: layers 0 to 2 read 576 tokens, 72 on average
 )
 
 
@@ -75,15 +78,18 @@ def variants() -> dict[str, list[dict[str, Any]]]:
         }
         return [{"window_merge": {"r": windows}}, {"must_drop": drop}]
 
-    alone = {"layers": list(AFTER), "budgets": budgets(IMAGE, 192)}
+    def text(average: int, trim: bool = False) -> list[dict[str, Any]]:
+        drop = {"layers": list(AFTER), "budgets": budgets(IMAGE, average), "trim_cache": trim}
+        return [{"must_drop": drop}]
+
     return {
         BASELINE: [],
         "all-192": all_stages(192, 24),
         "all-128": all_stages(128, 32),
         "all-64": all_stages(64, 48),
-        "windows-192": [{"window_merge": {"r": 48}}],
-        "text-192": [{"must_drop": alone}],
-        "text-cache-192": [{"must_drop": {**alone, "trim_cache": True}}],
+        **{f"windows-{left}": [{"window_merge": {"r": (IMAGE - left) // 8}}] for left in (192, 128, 64)},
+        **{f"text-{average}": text(average) for average in (192, 128)},
+        **{f"text-cache-{average}": text(average, trim=True) for average in (192, 128)},
     }
 
 
@@ -223,6 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path, help="folder of the artifacts")
     parser.add_argument("--convert", action="store_true", help="make what is missing, and end")
+    parser.add_argument("--group", type=int, choices=range(1, len(GROUPS) + 1), help="measure only this one")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -230,7 +237,8 @@ def main() -> None:
         convert(arguments.work, build(arguments.work / "source", VISION, TEXT, IMAGE_TOKEN), variants())
         return
     pixels = np.random.default_rng(0).standard_normal((1, 3, 336, 336)).astype(np.float32)
-    for names in GROUPS:
+    wanted = GROUPS if arguments.group is None else GROUPS[arguments.group - 1 :][:1]
+    for names in wanted:
         with ExitStack() as stack:
             cases = open_cases(stack, arguments.work, names, arguments.threads, PROMPT)
             with Watch() as watch:
