@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from paring_profiles.planner import Answer, Budget, Fit, Table
@@ -18,12 +20,24 @@ from paring_profiles.report.drawing import (
     new_axes,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 BUDGETS = 5  # iso-cost curves
+TICKS = (1, 4, 16, 64, 256)
 
 
 def sizes(parameters: float) -> str:
     """A model's size in words."""
     return f"{parameters / 1e9:.3g}B" if parameters >= 1e9 else f"{parameters / 1e6:.3g}M"
+
+
+def _count_tokens(axes: Axes) -> None:
+    """A logarithmic axis, labelled at powers of 4: matplotlib's own labels are mathematics, not text."""
+    axes.set_xscale("log")
+    axes.set_xticks(TICKS, [str(tick) for tick in TICKS])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("visual tokens")
 
 
 def law(fit: Fit, table: Table) -> Plot:
@@ -40,8 +54,7 @@ def law(fit: Fit, table: Table) -> Plot:
             low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
             axes.fill_between(tokens, 1 - high, 1 - low, alpha=0.18, linewidth=0, color=color)
             axes.plot(tokens, 1 - fit.law.error(size, tokens), linewidth=1.5, label=sizes(size), color=color)
-        axes.set_xscale("log")
-        axes.set_xlabel("visual tokens")
+        _count_tokens(axes)
         axes.set_ylabel("score")
         add_legend(axes)
         return Plot(finish(title), title, "Points are measured; bands are the law's 95 % intervals.")
@@ -69,8 +82,7 @@ def budgets(fit: Fit, budget: Budget, answer: Answer) -> Plot:
             best = int(np.argmin(error))
             axes.plot(count[best], error[best], marker_of(0), color=colour_of(1))
         axes.plot(answer.tokens, answer.error, marker_of(1), color=colour_of(2), markersize=8)
-        axes.set_xscale("log")
-        axes.set_xlabel("visual tokens")
+        _count_tokens(axes)
         axes.set_ylabel("predicted error")
         add_legend(axes)
         caption = (
