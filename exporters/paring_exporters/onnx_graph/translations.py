@@ -7,10 +7,13 @@ from typing import Any
 
 import torch
 
+from . import binary_attention
+
 
 def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """For `custom_translation_table` of `torch.onnx.export`."""
-    import paring.transforms._encoder  # these register their operators
+    import paring.transforms._additive  # these register their operators
+    import paring.transforms._encoder
     import paring.transforms._gem_filter
     import paring.transforms.token_merge
 
@@ -21,6 +24,8 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.paring.first.default: _first,
         torch.ops.paring.nearest.default: _nearest,
         torch.ops.paring.look_up.default: _look_up,
+        torch.ops.paring.binary_attention.default: binary_attention.linear_form,
+        torch.ops.paring.binary_attention_quadratic.default: binary_attention.quadratic_form,
     }
 
 

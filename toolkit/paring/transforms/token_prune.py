@@ -148,6 +148,14 @@ def check(model: nn.Module, config: Config) -> list[str]:
     beyond = [block for block in config.blocks or () if not 1 <= block <= depth]
     if beyond:
         reasons.append(f"blocks {beyond} do not exist: the encoder has blocks 1 to {depth}")
+    elif trunk is not None:
+        wanted, opened = config.blocks or default_blocks(depth), trunk.opened()
+        scoreless = [number for number in wanted if not opened[number - 1].attention.gives_class_scores]
+        if scoreless:
+            reasons.append(
+                f"the attention of blocks {scoreless} has no class token's attention to score tokens by:"
+                " prune in others, by the field blocks"
+            )
     return reasons + grid_taken(model, min(config.blocks or default_blocks(depth)))
 
 

@@ -70,8 +70,26 @@ class Ending(Protocol):
         """How many tokens leave when `tokens` come."""
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention; with token sizes it is proportional (ToMe, arXiv 2210.09461)."""
+class SelfAttention(nn.Module):
+    """What stands in a block as its attention.
+
+    Attributes:
+        proportional: whether a token that stands for several counts as often (ToMe, arXiv 2210.09461).
+        gives_class_scores: whether the class token's attention can be asked for.
+    """
+
+    proportional: bool
+    gives_class_scores = True
+
+    def forward(
+        self, x: torch.Tensor, size: torch.Tensor | None, class_scores: bool
+    ) -> tuple[torch.Tensor, Attended]:
+        """x [B, N, C], size [B, N] or None -> [B, N, C] and what the reducers need."""
+        raise NotImplementedError
+
+
+class Attention(SelfAttention):
+    """Multi-head attention with softmax; with token sizes it is proportional (ToMe, arXiv 2210.09461)."""
 
     def __init__(self, parts: BlockParts) -> None:
         super().__init__()
@@ -114,7 +132,8 @@ class Block(nn.Module):
 
     def __init__(self, parts: BlockParts) -> None:
         super().__init__()
-        self.norm1, self.attention = parts.norm1, Attention(parts)
+        self.norm1 = parts.norm1
+        self.attention: SelfAttention = Attention(parts)
         self.norm2, self.mlp = parts.norm2, parts.mlp
         self.reducers = nn.ModuleList()
         self.endings = nn.ModuleList()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from .._encoder import Block, Tokens, Trunk
+from .._encoder.block import Attention
 from .._must_drop.keys import key_count, key_set
 
 
@@ -76,6 +77,7 @@ class Tower(nn.Module):
 def class_attention(block: Block, x: torch.Tensor) -> torch.Tensor:
     """Head-mean attention of token 0 in a block, of which nothing else is computed: [B, N, C] -> [B, N]."""
     attention, normed = block.attention, block.norm1(x)
+    assert isinstance(attention, Attention)  # additive attention has no such scores
     batch, count, _ = x.shape
     query = attention.query(normed[:, :1]).reshape(batch, 1, attention.heads, -1).transpose(1, 2)
     key = attention.key(normed).reshape(batch, count, attention.heads, -1)
