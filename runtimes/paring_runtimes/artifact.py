@@ -107,19 +107,38 @@ def verify_files(folder: str | os.PathLike[str], manifest: Manifest) -> None:
 
 @contextmanager
 def new_artifact(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it becomes `path`, an artifact. See `new_folder`.
+
+    Raises:
+        OutputError: as `new_folder`.
+        ArtifactError: the folder that was filled is not whole (no manifest, other files than its).
+    """
+    with new_folder(path, overwrite) as draft:
+        yield draft
+        _check_whole(draft)
+
+
+@contextmanager
+def new_folder(
+    path: str | os.PathLike[str], overwrite: bool = False, mark: str = FILE_NAME
+) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it becomes `path`, whole or not at all.
 
     An exception removes the temporary folder and leaves what was at `path`. A killed process leaves
     `path` as it was, and a hidden `.NAME.*.tmp` beside it. Overwriting takes two renames: a process
     killed between them leaves the old artifact, whole, as `.NAME.*.old`.
 
+    Args:
+        path: the folder to make.
+        overwrite: replace a folder of the same kind that is there.
+        mark: the file by which such a folder is known.
+
     Raises:
-        OutputError: `path` is taken, by an artifact and `overwrite` is false or by something else; or
+        OutputError: `path` is taken, by such a folder and `overwrite` is false or by something else; or
             no folder can be made there.
-        ArtifactError: the folder that was filled is not whole (no manifest, other files than its).
     """
     target = Path(os.path.abspath(path))  # noqa: PTH100 - a link stays the name it is
-    _check_target(target, overwrite)
+    check_target(target, overwrite, mark)
     missing_parents = [parent for parent in target.parents if not parent.exists()]
     draft = _sibling(target, "tmp")
     try:
@@ -129,7 +148,6 @@ def new_artifact(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
         raise OutputError(f"{target}: cannot be made: {error.filename}: {error.strerror}") from error
     try:
         yield draft
-        _check_whole(draft)
         _fsync_tree(draft)
         _put_in_place(draft, target, overwrite)
     except BaseException:
@@ -140,17 +158,21 @@ def new_artifact(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
         raise
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool, mark: str = FILE_NAME) -> None:
+    """Refuse, early, a place where `new_folder` could not put its folder.
+
+    Raises:
+        OutputError: something is there that may not be replaced.
+    """
     if not os.path.lexists(target) or (_is_folder(target) and not any(target.iterdir())):
         return
     if not overwrite:
         raise OutputError(
             f"{target}: exists already; choose another path, or replace it with --overwrite (overwrite=True)"
         )
-    if not _is_folder(target) or not (target / FILE_NAME).is_file():
-        raise OutputError(
-            f"{target}: not overwritten: only an artifact (a folder with {FILE_NAME}) or an empty folder is"
-        )
+    if not _is_folder(target) or not (target / mark).is_file():
+        kind = "an artifact (a folder with" if mark == FILE_NAME else "what this writes (a folder with"
+        raise OutputError(f"{target}: not overwritten: only {kind} {mark}) or an empty folder is")
 
 
 def _check_whole(draft: Path) -> None:

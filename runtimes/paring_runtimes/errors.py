@@ -12,6 +12,7 @@
      ├── RecipeError            a recipe file or override is wrong
      ├── SourceError            a model or its weights cannot be loaded
      ├── TransformRefused       a transform does not fit the model
+     ├── RecoveryError          a recovery cannot start, go on or be used
      ├── ExportError            a model cannot be exported
      ├── ParityError            an artifact does not compute what its source computes
      └── GateError              a quality gate failed
@@ -79,6 +80,12 @@ class TransformRefused(ParingError, ValueError):
     """A transform does not fit the model: the message lists every reason."""
 
     exit_code = 4
+
+
+class RecoveryError(ParingError, ValueError):
+    """A recovery cannot start, go on or be used: data, checkpoints, folder or learning rate do not fit."""
+
+    exit_code = 2
 
 
 class ExportError(ParingError):

@@ -24,7 +24,8 @@ class Manifest:
 
     The free-form fields hold JSON values:
 
-    - `source`: `spec` ("timm:NAME"), `digest` (SHA-256 over the source's weights), `weights`.
+    - `source`: `spec` ("timm:NAME"), `digest` (SHA-256 over the source's weights), `weights`,
+      and `recovery` where the weights were trained after the transforms: `weights_sha256`, `accuracy`, ...
     - `recipe`: the recipe as it was run, every default written out.
     - `transforms`: a list of `{"name", "config"}`, in order.
     - `graph`: `parameters`, `tokens_per_layer` (list of int or null); a language model's `task`

@@ -46,6 +46,7 @@ def convert(
     output: PathLike,
     *,
     transforms: Sequence[str | Mapping[str, Any]] | None = None,
+    recovered: PathLike | None = None,
     allow: Sequence[str] = (),
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda stage: None,
@@ -57,6 +58,7 @@ def convert(
         model: a model's spec ("timm:NAME", "hf:PATH", "py:FILE.py:FACTORY"), or a whole recipe.
         output: the artifact's folder; it must not exist unless `overwrite`.
         transforms: steps as in a recipe, for example `[{"token_prune": {"keep_ratio": 0.7}}]`.
+        recovered: a folder of `paring recover`, whose weights the transformed model takes.
         allow: "pickle" or "remote-code".
         overwrite: replace an artifact that is there.
         progress: told each stage, in words.
@@ -72,7 +74,14 @@ def convert(
         if not isinstance(model, Recipe):
             values = {"model": model, "transforms": list(transforms or []), **recipe}
             model = build_recipe(values)
-        return run(model, Path(output), allow=frozenset(allow), overwrite=overwrite, progress=progress)
+        return run(
+            model,
+            Path(output),
+            recovered=None if recovered is None else Path(recovered),
+            allow=frozenset(allow),
+            overwrite=overwrite,
+            progress=progress,
+        )
 
 
 def profile(paths: Sequence[PathLike], **settings: Any) -> Profile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ class Job:
     data: ImageData | None
     preprocess: Preprocess
     progress: Callable[[str], None]
+    recovery: Mapping[str, Any] | None = None  # of the transformed model's weights, where they were trained
 
     @property
     def data_name(self) -> str:
@@ -110,6 +111,7 @@ def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
             "digest": job.digest,
             "weights": job.recipe.weights,
             "preprocess": asdict(job.preprocess),
+            **({} if job.recovery is None or role == "baseline" else {"recovery": dict(job.recovery)}),
         },
         recipe=dump_recipe(job.recipe),
         transforms=[{"name": step.name, "config": asdict(step.config)} for step in steps],

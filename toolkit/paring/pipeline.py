@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,28 +11,28 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from paring_runtimes.artifact import new_artifact
-from paring_runtimes.errors import GateError, RecipeError
+from paring_runtimes.errors import GateError, RecipeError, RecoveryError
 
 from .building import Built, Job, build
 from .converted import Converted, finish
-from .data import ImageData, Preprocess, load_data
 from .language import convert_language
+from .opening import Progress, open_images, open_source, preprocessing
 from .quality import Quality, quality
 from .recipe import Gate, Recipe
+from .recover.folder import read_recovery
 from .robustness import robustness
-from .sources import LoadedLanguageModel, LoadedModel, LoadedVisionLanguageModel, digest, load_model
+from .sources import LoadedLanguageModel, LoadedModel, LoadedVisionLanguageModel, digest
 from .transforming import canonical, transform
 from .vision_language import convert_vision_language
 
 __all__ = ["Converted", "convert"]
-
-Progress = Callable[[str], None]
 
 
 def convert(
     recipe: Recipe,
     output: Path,
     *,
+    recovered: Path | None = None,
     allow: frozenset[str] = frozenset(),
     overwrite: bool = False,
     progress: Progress = lambda stage: None,
@@ -43,6 +42,7 @@ def convert(
     Args:
         recipe: what to do.
         output: the artifact's folder.
+        recovered: a folder of `paring recover`, whose weights the transformed model takes.
         allow: risks the user has allowed by name: "pickle", "remote-code".
         overwrite: replace artifacts that are there.
         progress: told each stage, in words.
@@ -50,14 +50,24 @@ def convert(
     Raises:
         ParingError: see `paring_runtimes.errors` for the kinds; nothing is left behind.
     """
-    source = _source(recipe, allow, progress)
+    recovery = None if recovered is None else read_recovery(recovered)
+    source = open_source(recipe, allow, progress)
+    if recovery is not None and isinstance(source, LoadedLanguageModel):
+        raise RecoveryError(
+            f"{recovered}: a recovery is of a model that takes images; {recipe.model} is another"
+        )
     if isinstance(source, LoadedVisionLanguageModel):
         return convert_vision_language(recipe, source, output, overwrite=overwrite, progress=progress)
     if isinstance(source, LoadedLanguageModel):
         return convert_language(recipe, source, output, overwrite=overwrite, progress=progress)
     job = _job(recipe, source, progress)
     plain = canonical(copy.deepcopy(job.model))
+    if recovery is not None:
+        recovery.check(recipe, job.digest)
     changed = transform(job.model, recipe)
+    if recovery is not None:
+        job = replace(job, recovery=recovery.facts())
+        changed = recovery.load_into(changed)
     kept = recipe.export.baseline and bool(recipe.transforms)
     baseline = output.with_name(f"{output.name}-baseline") if kept else None
     with ExitStack() as stack:
@@ -79,43 +89,14 @@ def convert(
     return Converted(output, baseline, manifest, job.notes())
 
 
-def _source(recipe: Recipe, allow: frozenset[str], progress: Progress) -> LoadedModel | LoadedLanguageModel:
-    if recipe.model is None:
-        raise RecipeError("no model: give one on the command line or as `model:` in the recipe")
-    progress(f"loading {recipe.model}")
-    return load_model(
-        recipe.model,
-        weights=recipe.weights,
-        allow=allow,
-        image_size=recipe.export.image_size,
-        any_image_size="image_size" in recipe.export.dynamic,
-        seed=recipe.seed,
-    )
-
-
 def _job(recipe: Recipe, source: LoadedModel, progress: Progress) -> Job:
     if source.model is None:
         raise RecipeError(f"{recipe.model} is for profiling only: convert needs a PyTorch model")
-    channels, *size = source.input_shape
     if any(rule.max_drop is None for rule in recipe.gates):
         raise RecipeError(f"{recipe.model} takes images: its gates hold top1, with max_drop, not perplexity")
-    unsaid = Preprocess(size=(size[0], size[1]), channels=channels if channels in (1, 3) else 3)
-    data, preprocess = None, source.preprocess or unsaid
-    if recipe.data is not None:
-        importlib.import_module("scipy.stats")  # the intervals need it: better missed now than at the end
-        progress(f"reading {recipe.data.source}")
-        wanted = recipe.data
-        preprocess = preprocess.overridden(
-            size=wanted.image_size,
-            channels=wanted.channels,
-            padding=wanted.padding,
-            mean=wanted.mean,
-            std=wanted.std,
-        )
-        found = load_data(wanted.source, limit=wanted.limit, size=preprocess.size)
-        if not isinstance(found, ImageData):
-            raise RecipeError(f"{wanted.source}: {recipe.model} needs labelled images, and this is text")
-        data = found
+    data, preprocess, wanted = None, preprocessing(recipe, source), recipe.data
+    if wanted is not None:
+        data = open_images(wanted.source, wanted.limit, preprocess, recipe.model, progress)
     return Job(recipe, source, source.model, digest(source.model), data, preprocess, progress)
 
 

@@ -83,25 +83,26 @@ def correct(
 
 def quality(before: np.ndarray, after: np.ndarray, data: ImageData, name: str) -> Quality:
     """Compare two arrays of right and wrong answers to the same questions."""
-    from scipy.stats import binomtest
-
-    count = len(before)
-    intervals = []
-    for right in (before, after):
-        found = binomtest(int(right.sum()), count).proportion_ci(method="wilson")
-        intervals.append((float(found.low), float(found.high)))
     return Quality(
         metric="top-1 accuracy",
         before=float(before.mean()),
-        before_ci95=intervals[0],
+        before_ci95=wilson_interval(before),
         after=float(after.mean()),
-        after_ci95=intervals[1],
+        after_ci95=wilson_interval(after),
         drop=float(before.mean() - after.mean()),
         drop_ci95=paired_interval(before, after),
-        samples=count,
+        samples=len(before),
         data=name,
         data_digest=data.digest,
     )
+
+
+def wilson_interval(right: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the share of right answers, [N] bool."""
+    from scipy.stats import binomtest
+
+    found = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def paired_interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from paring_runtimes.errors import TransformRefused
 
-from .recipe import Recipe
+from .recipe import Recipe, Step
 from .transforms import _decoder, _encoder, discover
 
 
@@ -41,19 +41,27 @@ def transform(model: nn.Module, recipe: Recipe) -> nn.Module:
     Raises:
         TransformRefused: with every reason why a transform does not fit.
     """
-    known = discover()
     for step in recipe.transforms:
-        method = known[step.name]
-        try:
-            reasons = method.check(model, step.config)
-        except ValueError as error:  # an earlier step left the model in pieces that no longer fit
-            reasons = [str(error)]
-        if method.TRAITS.static_shape and "image_size" in recipe.export.dynamic:
-            reasons.append(
-                "its token counts follow from the image size, which export.dynamic leaves open: the"
-                " graph would need data-dependent shapes; remove image_size from export.dynamic"
-            )
-        if reasons:
-            raise TransformRefused(f"{step.name}: " + "; ".join(reasons))
-        model = method.apply(model, step.config)
+        model = apply_step(model, step, recipe)
     return model if recipe.transforms else canonical(model)
+
+
+def apply_step(model: nn.Module, step: Step, recipe: Recipe) -> nn.Module:
+    """Apply one of the recipe's transforms. `model` is consumed.
+
+    Raises:
+        TransformRefused: with every reason why the transform does not fit.
+    """
+    method = discover()[step.name]
+    try:
+        reasons = method.check(model, step.config)
+    except ValueError as error:  # an earlier step left the model in pieces that no longer fit
+        reasons = [str(error)]
+    if method.TRAITS.static_shape and "image_size" in recipe.export.dynamic:
+        reasons.append(
+            "its token counts follow from the image size, which export.dynamic leaves open: the"
+            " graph would need data-dependent shapes; remove image_size from export.dynamic"
+        )
+    if reasons:
+        raise TransformRefused(f"{step.name}: " + "; ".join(reasons))
+    return method.apply(model, step.config)

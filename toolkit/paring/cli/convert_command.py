@@ -35,6 +35,9 @@ def convert(
     ] = None,
     set_: Set = None,
     weights: Weights = None,
+    recovered: Annotated[
+        Path | None, typer.Option(help="a folder of `paring recover`: its recipe and its weights")
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="measure quality on labelled images (folder:DIR, embedded, ...) or text:FILE"),
@@ -80,7 +83,7 @@ def convert(
         "gates": _gates(max_drop, max_increase),
     }
     with extras("converting a model"):
-        whole = read(recipe, set_, flags)
+        whole = read(recipe if recovered is None or recipe else recovered / "recipe.yaml", set_, flags)
         if dry_run or output is None:
             from ..recipe import dump_recipe
 
@@ -89,7 +92,14 @@ def convert(
         with stages(json) as progress:
             from ..pipeline import convert as run
 
-            done = run(whole, output, allow=frozenset(allow or ()), overwrite=overwrite, progress=progress)
+            done = run(
+                whole,
+                output,
+                recovered=recovered,
+                allow=frozenset(allow or ()),
+                overwrite=overwrite,
+                progress=progress,
+            )
     if json:
         print_json(done)
         return

@@ -42,7 +42,7 @@ def load_data(
     """Read labelled images, or a text.
 
     Args:
-        spec: `embedded`, `npz:FILE`, `idx:FOLDER`, `idx:IMAGES,LABELS`, `folder:DIR` or
+        spec: `embedded`, `npz:FILE`, `idx:FOLDER`, `idx:FOLDER,train`, `idx:IMAGES,LABELS`, `folder:DIR` or
             `text:FILE`.
         limit: at most so many images, or chunks of a text, evenly spaced over the data: the same ones
             every time, and from every class where the data is sorted by class.

@@ -1,4 +1,4 @@
-"""`idx:FOLDER` or `idx:IMAGES,LABELS`: idx-ubyte files, as MNIST and Fashion-MNIST come.
+"""`idx:FOLDER`, `idx:FOLDER,train` or `idx:IMAGES,LABELS`: idx-ubyte files, as MNIST and Fashion-MNIST come.
 
 An idx file is two zero bytes, the code of its dtype (8: uint8), its number of dimensions, each
 dimension as a big-endian uint32, then the values.
@@ -18,7 +18,8 @@ from paring_runtimes.errors import SourceError
 
 from ._images import ImageData, labelled
 
-HELP = "idx-ubyte files, gzipped or not: a folder (t10k files, else train files), or IMAGES,LABELS"
+HELP = "idx-ubyte files, gzipped or not: FOLDER (t10k files, else train files), FOLDER,train or IMAGES,LABELS"
+SPLITS = ("t10k", "train")
 UINT8 = 8
 
 
@@ -30,15 +31,16 @@ def load(target: str, limit: int | None, size: tuple[int, int] | None) -> ImageD
 
 def _pair(target: str) -> tuple[Path, Path]:
     first, comma, second = target.partition(",")
-    if comma:
+    if comma and second not in SPLITS:
         return Path(first), Path(second)
-    folder = Path(target)
-    for split in ("t10k", "train"):
+    folder, splits = Path(first), (second,) if comma else SPLITS
+    for split in splits:
         images = sorted(folder.glob(f"{split}-images*ubyte*"))
         labels = sorted(folder.glob(f"{split}-labels*ubyte*"))
         if images and labels:
             return images[0], labels[0]
-    raise SourceError(f"{folder}: no t10k-images*-ubyte and t10k-labels*-ubyte files, gzipped or not")
+    asked = " or ".join(f"{split}-images*-ubyte and {split}-labels*-ubyte" for split in splits)
+    raise SourceError(f"{folder}: no {asked} files, gzipped or not")
 
 
 def _read(file: Path, dimensions: int) -> npt.NDArray[np.uint8]:

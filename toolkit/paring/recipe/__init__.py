@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from ._load import build_recipe, load_recipe, parse_recipe
 from ._models import Data, Export, Gate, Recipe, Robustness, Step, Verify
-from ._schema import dump_recipe, recipe_schema
+from ._recover import Recover
+from ._schema import dump_recipe, recipe_schema, recipe_yaml
 
 __all__ = [
     "Data",
     "Export",
     "Gate",
     "Recipe",
+    "Recover",
     "Robustness",
     "Step",
     "Verify",
@@ -32,4 +34,5 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "recipe_schema",
+    "recipe_yaml",
 ]

@@ -12,6 +12,7 @@ from paring_runtimes.suggest import near_miss
 from ._models import Recipe, Step
 from ._overrides import override
 from ._problems import validated
+from ._recover import check_recover
 from ._steps import discovered, step_model
 from ._yaml import Document, read
 
@@ -92,6 +93,7 @@ def _recipe(document: Document, overrides: Sequence[str], transforms: Mapping[st
     if isinstance(recipe, Recipe):
         _check_gates(recipe, document)
         _check_robustness(recipe, document)
+        check_recover(recipe.recover, [step.name for step in steps], document)
     _fail(document)
     assert isinstance(recipe, Recipe)
     return recipe.model_copy(update={"transforms": steps})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from ..corruptions import CORRUPTIONS, CorruptionName
+from ._parts import NotNegative, Part, Positive
+from ._recover import Recover
 
 
 def _pair(value: object) -> object:
@@ -30,22 +32,16 @@ ImageSize = Annotated[
         }
     ),
 ]
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Step(_Part):
+class Step(Part):
     """One transform: its recipe name, and an instance of its `Config`."""
 
     name: str
     config: Any
 
 
-class Export(_Part):
+class Export(Part):
     """How the model is written."""
 
     format: Literal["onnx"] = Field(default="onnx", description="format of the artifact")
@@ -79,7 +75,7 @@ class Export(_Part):
     )
 
 
-class Verify(_Part):
+class Verify(Part):
     """The inputs on which the artifact is compared with PyTorch, and how close it must come."""
 
     batch_sizes: tuple[Positive, ...] = Field(
@@ -103,11 +99,12 @@ class Verify(_Part):
     rtol: float | None = Field(default=None, ge=0, description="relative tolerance; null is the dtype's own")
 
 
-class Data(_Part):
+class Data(Part):
     """Labelled images, or a text, for the gates. What is null is the model's own, where that is known."""
 
     source: str = Field(
-        description="embedded, npz:FILE, idx:FOLDER, idx:IMAGES,LABELS, folder:DIR or text:FILE"
+        description="embedded, npz:FILE, idx:FOLDER, idx:FOLDER,train, idx:IMAGES,LABELS, folder:DIR or"
+        " text:FILE"
     )
     limit: Positive | None = Field(
         default=None, description="use so many images, or chunks of a text, evenly spaced"
@@ -133,7 +130,7 @@ class Data(_Part):
     )
 
 
-class Robustness(_Part):
+class Robustness(Part):
     """Corruptions under which the accuracy on `data` is measured too: ImageNet-C's, arXiv 1903.12261."""
 
     corruptions: tuple[CorruptionName, ...] = Field(
@@ -145,7 +142,7 @@ class Robustness(_Part):
     seed: NotNegative = Field(default=0, description="of the noise")
 
 
-class Gate(_Part):
+class Gate(Part):
     """A condition without which no artifact is written."""
 
     metric: Literal["top1", "perplexity"] = Field(
@@ -169,7 +166,7 @@ class Gate(_Part):
     )
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """What to do to a model. Paths are relative to the working directory."""
 
     model: str | None = Field(
@@ -185,6 +182,9 @@ class Recipe(_Part):
     data: Data | None = None
     robustness: Robustness | None = Field(
         default=None, description="measure the accuracy under corruptions of the images too; {} is the usual"
+    )
+    recover: Recover | None = Field(
+        default=None, description="of `paring recover`: training that gets accuracy back; {} is the usual"
     )
     gates: tuple[Gate, ...] = Field(
         default=(),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from collections.abc import Mapping
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from ._models import Recipe
 from ._steps import discovered, step_model
@@ -41,6 +44,15 @@ def recipe_schema(transforms: Mapping[str, Any] | None = None) -> dict[str, Any]
         "description": "steps, in order",
     }
     return {"$schema": DIALECT, **schema}
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The recipe as a YAML file, every default written out; `load_recipe` reads it again."""
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = yaml.sort_base_mapping_type_on_output = False
+    text = io.StringIO()
+    yaml.dump(dump_recipe(recipe), text)
+    return text.getvalue()
 
 
 def dump_recipe(recipe: Recipe) -> dict[str, Any]:

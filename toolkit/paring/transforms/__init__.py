@@ -7,7 +7,11 @@ A transform is a module with
 - `TRAITS`: what kind of method it is;
 - `check(model, config) -> list[str]`: the reasons why the model does not fit, empty when it does;
 - `apply(model, config) -> nn.Module`: the changed model. The model given is consumed;
-- where only some configs export, `unexportable(config) -> str`: why this one does not, empty when it does.
+- where only some configs export, `unexportable(config) -> str`: why this one does not, empty when it does;
+- where weights are trained in another form than they are exported in, `trainable(model) -> nn.Module`
+  (straight-through forms in place) and `frozen(model) -> nn.Module` (back to what exports). Both keep the
+  names and shapes that `apply` gives to what is exported, and leave what another transform changed;
+- `auxiliary_loss(model) -> torch.Tensor`: a scalar added to the training loss, after a forward pass.
 """
 
 from __future__ import annotations

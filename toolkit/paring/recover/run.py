@@ -1,0 +1,249 @@
+"""`paring recover`: original -> transformed -> trained against the original -> a folder of weights."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from paring_runtimes.artifact import check_target
+from paring_runtimes.errors import RecoveryError
+
+from ..data import Preprocess
+from ..opening import open_source, preprocessing
+from ..recipe import Recipe, Recover, dump_recipe
+from ..sources import LoadedLanguageModel, LoadedModel, digest
+from ..sources._loaded import seeded
+from ..transforming import apply_step, canonical
+from ..versions import tool_versions
+from ._accuracy import answers, summary
+from ._batches import Batches, torch_seed
+from ._checkpoints import Checkpoints
+from ._devices import accelerator_for
+from ._features import BlockOutputs
+from ._forms import auxiliary_losses, frozen, trainable
+from ._loop import Told, Trainer
+from ._loss import Distillation, logits
+from ._schedule import Span, spans
+from ._sets import Sets, read_sets
+from .folder import RECORD, Recovery, structure, write_recovery
+
+NO_BLOCKS = "features: no encoder blocks are known in this model, so that this part of the loss is left out"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One recovery under way: what every step needs to know. `source` is left as it was."""
+
+    recipe: Recipe
+    wanted: Recover
+    source: nn.Module
+    original: nn.Module
+    preprocess: Preprocess
+    sets: Sets
+    accelerator: Any
+    progress: Callable[[str], None]
+
+    def right(self, model: nn.Module, name: str) -> np.ndarray:
+        """Which held-out images `model` gets right, [N] bool."""
+        self.progress(f"answering {len(self.sets.held_out.images)} held-out images with the {name} model")
+        return answers(model, self.sets.held_out, self.preprocess, self.accelerator.device)
+
+    def applied(self, model: nn.Module, first: int, last: int) -> nn.Module:
+        """`model`, consumed, after the transforms number `first` to `last` (exclusive)."""
+        with seeded(torch_seed(self.wanted.seed, last)):
+            for step in self.recipe.transforms[first:last]:
+                model = apply_step(model, step, self.recipe)
+        return model
+
+
+def recover(
+    recipe: Recipe,
+    output: Path,
+    *,
+    allow: frozenset[str] = frozenset(),
+    overwrite: bool = False,
+    device: str = "auto",
+    restart: bool = False,
+    progress: Callable[[str], None] = lambda stage: None,
+    watch: Callable[[Told], None] = lambda told: None,
+) -> Recovery:
+    """Train the recipe's transformed model against the original, and write it to `output`.
+
+    Until it is done, checkpoints are in `output`.checkpoints: the same call goes on from the last one,
+    to the same weights, bit for bit, on the same machine and number of threads.
+
+    Args:
+        recipe: with `transforms`, `recover.data` and `data`.
+        output: the folder to write.
+        allow: risks the user has allowed by name: "pickle", "remote-code".
+        overwrite: replace a recovery that is there.
+        device: "cpu", "cuda", or "auto": a GPU where there is one. Several: under `accelerate launch`.
+        restart: throw away checkpoints.
+        progress: told each stage, in words.
+        watch: told of each training step.
+
+    Raises:
+        RecoveryError: the data, the checkpoints or the model do not fit.
+        ParingError: see `paring_runtimes.errors` for the other kinds.
+    """
+    check_target(output, overwrite, RECORD)
+    if not recipe.transforms:
+        raise RecoveryError(
+            "no transforms: there is nothing to recover from; add a step, as in -t token_prune"
+        )
+    accelerator = accelerator_for(device)
+    source = _source(recipe, allow, progress)
+    task = _task(recipe, source, accelerator, progress)
+    model = task.applied(copy.deepcopy(task.source), 0, len(recipe.transforms))
+    before = {
+        "original": task.right(task.original, "original"),
+        "transformed": task.right(model, "transformed"),
+    }
+    trainer, stages = _trainer(task, output, restart, watch)
+    model, notes = _trained(task, trainer, stages)
+    accuracy = summary(**before, recovered=task.right(model, "recovered"))
+    record = _record(task, source, trainer, stages, accuracy, notes)
+    if not accelerator.is_main_process:
+        return Recovery(output, record)
+    written = write_recovery(output, overwrite, model.cpu(), recipe, record)
+    trainer.checkpoints.remove()
+    return written
+
+
+def _source(recipe: Recipe, allow: frozenset[str], progress: Callable[[str], None]) -> LoadedModel:
+    source = open_source(recipe, allow, progress)
+    if isinstance(source, LoadedLanguageModel) or source.model is None:
+        raise RecoveryError(f"{recipe.model}: recovery trains models that answer images with logits")
+    return source
+
+
+def _task(recipe: Recipe, source: LoadedModel, accelerator: Any, progress: Callable[[str], None]) -> Task:
+    wanted, preprocess = recipe.recover or Recover(), preprocessing(recipe, source)
+    sets, model = read_sets(recipe, preprocess, progress), source.model
+    assert model is not None
+    if wanted.batch_size > len(sets.chosen) or wanted.batch_size % accelerator.num_processes:
+        raise RecoveryError(
+            f"recover.batch_size: {wanted.batch_size} must be at most the {len(sets.chosen)} training images"
+            f" and a multiple of the {accelerator.num_processes} processes"
+        )
+    original = canonical(copy.deepcopy(model)).eval().requires_grad_(False)
+    pixels = torch.from_numpy(preprocess.apply(sets.held_out.images[:1]))
+    with torch.inference_mode():
+        classes = logits(original(pixels)).shape[-1]
+    most = int(max(sets.training.labels.max(), sets.held_out.labels.max()))
+    if most >= classes:
+        raise RecoveryError(f"the data have label {most}, and {recipe.model} only {classes} classes, from 0")
+    return Task(recipe, wanted, model, original, preprocess, sets, accelerator, progress)
+
+
+def _trainer(
+    task: Task, output: Path, restart: bool, watch: Callable[[Told], None]
+) -> tuple[Trainer, tuple[Span, ...]]:
+    wanted, sets, accelerator = task.wanted, task.sets, task.accelerator
+    batches = Batches(
+        sets.training.images[sets.chosen],
+        sets.training.labels[sets.chosen],
+        task.preprocess.apply,
+        wanted.batch_size,
+        wanted.augment,
+        wanted.seed,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    stages = spans(task.recipe, wanted, batches.per_epoch)
+    folder = output.with_name(f"{output.name}.checkpoints")
+    checkpoints = Checkpoints(folder, _identity(task), wanted.checkpoint_seconds, task.progress)
+    if restart and accelerator.is_main_process:
+        checkpoints.remove()
+    accelerator.wait_for_everyone()
+    trainer = Trainer(
+        accelerator, batches, checkpoints, stages[-1].end, wanted.weight_decay, wanted.clip, watch
+    )
+    done = trainer.resume()
+    if done:
+        task.progress(f"going on after step {done} of {trainer.steps}")
+    return trainer, stages
+
+
+def _identity(task: Task) -> dict[str, Any]:
+    """What makes two trainings the same one, by the name under which a user knows it."""
+    keys = task.wanted.model_dump(mode="json", exclude={"checkpoint_seconds", "data"})
+    return {
+        "model": digest(task.source),
+        **structure(task.recipe),
+        **{f"recover.{key}": value for key, value in keys.items()},
+        "training images": [task.sets.training.digest, len(task.sets.chosen)],
+    }
+
+
+def _trained(task: Task, trainer: Trainer, stages: tuple[Span, ...]) -> tuple[nn.Module, list[str]]:
+    model, applied, notes = copy.deepcopy(task.source), 0, list[str]()
+    for number, span in enumerate(stages, 1):
+        model, applied = task.applied(model, applied, span.applied), span.applied
+        if trainer.progress.step > span.end:
+            continue  # the checkpoint is of a later stage
+        task.progress(f"training, stage {number} of {len(stages)}" if len(stages) > 1 else "training")
+        steps = task.recipe.transforms[:applied]
+        model = trainable(model, steps)
+        with ExitStack() as stack:
+            features = None
+            if task.wanted.loss.features:
+                theirs = stack.enter_context(BlockOutputs(task.original))
+                own = stack.enter_context(BlockOutputs(model))
+                features = (theirs, own) if theirs.known and own.known else None
+                notes += [] if features else [NO_BLOCKS]
+            auxiliary = auxiliary_losses(steps)
+            loss = Distillation(task.original, model, task.wanted.loss, features, auxiliary)
+            trainer.train(model, loss, span)
+        model = frozen(model.cpu(), steps)
+    return model, list(dict.fromkeys(notes))
+
+
+def _record(
+    task: Task,
+    source: LoadedModel,
+    trainer: Trainer,
+    stages: tuple[Span, ...],
+    accuracy: dict[str, Any],
+    notes: list[str],
+) -> dict[str, Any]:
+    sets, recipe = task.sets, task.recipe
+    assert recipe.data is not None
+    assert task.wanted.data is not None
+    training = {
+        "source": task.wanted.data.source,
+        "images": len(sets.chosen),
+        "digest": sets.training.digest,
+        "shared_with_held_out": sets.shared,
+    }
+    held_out = {
+        "source": recipe.data.source,
+        "images": len(sets.held_out.images),
+        "digest": sets.held_out.digest,
+    }
+    return {
+        "source": {"spec": source.spec, "digest": digest(task.source), "weights": recipe.weights},
+        "accuracy": accuracy,
+        "steps": trainer.steps,
+        "seconds": round(trainer.progress.seconds, 3),
+        "seed": task.wanted.seed,
+        "stages": [asdict(span) for span in stages],
+        "recover": dump_recipe(recipe)["recover"],
+        "data": {"training": training, "held_out": held_out},
+        "losses": trainer.progress.losses,
+        "notes": notes,
+        "device": str(task.accelerator.device),
+        "processes": task.accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "tools": tool_versions(),
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
