@@ -31,7 +31,7 @@ TRAITS = Traits(
     training_free=False,
     static_shape=False,  # it counts no tokens: the image size may stay open
 )
-NAMES = f"each one of {', '.join(KINDS)}, or a pattern of module paths such as blocks.0.*.fc1"
+NAMES = f"each one of {', '.join(KINDS)}, or a pattern of module paths such as *.blocks.0.mlp.*"
 
 
 @dataclass(frozen=True)

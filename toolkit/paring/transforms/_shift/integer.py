@@ -9,6 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import nn
+
+from .codes import Packed, unit, unpack
+from .layer import PackedTerm, ShiftLinear
+from .surgery import replaced
 
 
 class Rows(NamedTuple):
@@ -43,3 +48,51 @@ def multiply(x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     int32 holds it for 4-bit codes up to K = 264,208 and for 5-bit codes up to K = 1,032.
     """
     return x.long() @ values.long().T
+
+
+def quantize_dynamically(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """ONNX's DynamicQuantizeLinear: the whole of x by one scale, onto 0 .. 255 with zero on a step.
+
+    Returns:
+        Steps in the shape of x, int32; the scale; the zero point, int32.
+    """
+    low, high = x.min().clamp(max=0), x.max().clamp(min=0)
+    scale = torch.where(high > low, (high - low) / 255, torch.ones_like(high))
+    zero = (-low / scale).round().clamp(0, 255)
+    return ((x / scale).round() + zero).clamp(0, 255).int(), scale, zero.int()
+
+
+class IntegerShiftLinear(nn.Module):
+    """What a `ShiftLinear` of 4-bit codes becomes when it is exported in integer arithmetic.
+
+    y = step * scale * 2^-6 * sum_k (q - zero) v + bias, for each term; the sum is exact.
+    """
+
+    def __init__(self, layer: ShiftLinear) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., K] -> [..., N]."""
+        steps, step, zero = quantize_dynamically(x)
+        y: torch.Tensor | float = 0.0
+        for term in self.layer.packed():
+            # float64 holds every partial sum, and its product is faster than int64's.
+            total = (steps - zero).double() @ _values(term).double().T
+            y = y + total.float() * (step * (term.scale * unit(term.bits)))
+        assert isinstance(y, torch.Tensor)
+        return y if self.layer.bias is None else y + self.layer.bias
+
+
+def _values(term: PackedTerm) -> torch.Tensor:
+    return unpack(Packed(term.nibbles, term.signs), term.in_features, term.bits)
+
+
+def in_integers(model: nn.Module) -> nn.Module:
+    """Each `ShiftLinear` in integer arithmetic, in place: the reference of that export."""
+
+    def made(path: str, layer: nn.Module) -> nn.Module:
+        assert isinstance(layer, ShiftLinear)
+        return IntegerShiftLinear(layer)
+
+    return replaced(model, lambda path, module: isinstance(module, ShiftLinear), made)
