@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from .data import ImageData, Preprocess
 from .quality import correct
 from .recipe import Recipe, dump_recipe
 from .robustness import Conditions
+from .transforms._shift import Patchwise
+from .transforms._shift.integer import in_integers
 from .transforms.token_map import WithTokenMap, tokens_per_layer, trace
 from .versions import tool_versions
 
@@ -155,6 +158,7 @@ def _export(job: Job, model: nn.Module, folder: Path, with_map: bool) -> Exporte
         dynamic=tuple(wanted.dynamic),
         size_step=_patch_size(model),
         optimizer=wanted.optimizer,
+        shift=wanted.shift,
     )
     found: Exported = exporters()[wanted.format].export(model, request, folder)
     return found
@@ -162,12 +166,15 @@ def _export(job: Job, model: nn.Module, folder: Path, with_map: bool) -> Exporte
 
 def _patch_size(model: nn.Module) -> int:
     """The stride of the first convolution: image sizes are its multiples."""
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    first = next((m for m in model.modules() if isinstance(m, (nn.Conv2d, Patchwise))), None)
     return 1 if first is None else int(first.stride[0])
 
 
 def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, role: str) -> parity.Parity:
     wanted, export, names = job.recipe.verify, job.recipe.export, job.source.output_names
+    flavour = exported.facts.get("shift", {}).get("flavour", "float")
+    if flavour == "integer":
+        model = in_integers(copy.deepcopy(model))
 
     def reference(pixels: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         with torch.inference_mode():
@@ -193,6 +200,7 @@ def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, ro
         wanted.atol,
         wanted.rtol,
         lambda name: job.progress(f"verifying the {role}: {name}"),
+        None if flavour == "float" else parity.MIN_SNR_DB,
     )
     failure = result.failure()
     if failure is not None:

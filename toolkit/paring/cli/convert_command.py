@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -134,7 +135,7 @@ def show(done: Any) -> None:
     console.print(
         f"parity    max abs {parity['max_abs']:.2g}, cosine {parity['min_cosine']:.8f}, top-1"
         f" agreement {parity['top1_agreement']:.1%}, {parity['ties']} ties in {parity['samples']} samples"
-        f" (atol {parity['atol']:g} + rtol {parity['rtol']:g})"
+        f" ({_limits(parity)})"
     )
     chosen = parity.get("filter")
     if chosen is not None:
@@ -160,3 +161,11 @@ def show(done: Any) -> None:
         show_robustness(quality.get("robustness"))
     for note in done.notes:
         console.print(f"note      {note}", soft_wrap=True)
+
+
+def _limits(parity: Mapping[str, Any]) -> str:
+    """What the comparison was held to."""
+    least = parity.get("min_snr_db")
+    if least is not None:
+        return f"each sample's signal-to-noise ratio at least {least:g} dB"
+    return f"atol {parity['atol']:g} + rtol {parity['rtol']:g}"

@@ -61,6 +61,11 @@ class Export(Part):
     optimizer: Literal["auto", "none", "onnxslim", "onnxscript"] = Field(
         default="auto", description="what cleans up the graph"
     )
+    shift: Literal["float", "dequantize", "integer"] = Field(
+        default="float",
+        description="how shift_linear's weights are written: packed and decoded to floats, exact;"
+        " DequantizeLinear of int8 or int16; or packed and multiplied as integers by rounded activations",
+    )
     in_place: bool = Field(
         default=True,
         description="of a language model: also write the graph whose cache is updated in place",
