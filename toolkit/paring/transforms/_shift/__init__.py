@@ -1,0 +1,3 @@
+"""Linear layers with power-of-two weights."""
+
+from __future__ import annotations
