@@ -26,6 +26,7 @@ class Request:
         dynamic: which of "batch" and "image_size" stay open.
         size_step: the image size is a multiple of this (the patch size), when it is dynamic.
         optimizer: "auto", "none", "onnxslim" or "onnxscript".
+        shift: how shift layers are written, "float", "dequantize" or "integer"; see onnx_graph.shift_linear.
     """
 
     example: torch.Tensor
@@ -36,6 +37,7 @@ class Request:
     dynamic: tuple[str, ...] = ("batch",)
     size_step: int = 1
     optimizer: str = "auto"
+    shift: str = "float"
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     if why_not():
         raise MissingExtraError("exporting to ONNX", "onnx")
     from ..onnx_graph.cleanup import cleaned
+    from ..onnx_graph.shift_linear import lower, lowered
 
     if request.precision == "fp16":
         model = HalfPrecision(model)
@@ -46,6 +47,8 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     _check_opset(program, request.opset)
     before = len(program.model.graph)
     optimizer, graph = cleaned(program.model_proto, request.optimizer)
+    graph = lowered(graph, request.shift)
+    shifting = lower(program.model, request.shift)
     entry = folder / ENTRY
     _save(graph, entry)
     specs = [tensor_specs(values) for values in (graph.graph.input, graph.graph.output)]
@@ -56,6 +59,8 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
         "dynamic": list(request.dynamic),
         "nodes": {"exported": before, "cleaned": len(graph.graph.node)},
     }
+    if shifting:
+        facts["shift"] = {"layers": shifting, "flavour": request.shift}
     return Exported(entry, specs[0], specs[1], facts, program)
 
 

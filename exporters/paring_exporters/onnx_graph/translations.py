@@ -12,7 +12,10 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """For `custom_translation_table` of `torch.onnx.export`."""
     import paring.transforms._encoder  # these register their operators
     import paring.transforms._gem_filter
+    import paring.transforms._shift
     import paring.transforms.token_merge
+
+    from . import shift_linear
 
     assert paring.transforms
     return {
@@ -21,6 +24,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.paring.first.default: _first,
         torch.ops.paring.nearest.default: _nearest,
         torch.ops.paring.look_up.default: _look_up,
+        torch.ops.paring.shift_linear.default: shift_linear.translate,
     }
 
 

@@ -72,13 +72,17 @@ def _error(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor
 
 
 def terms_of(
-    weight: torch.Tensor, bits: int, granularity: str, group: int = 0, count: int = 1
+    weight: torch.Tensor, bits: int, granularity: str, group: int = 0, count: int = 1, fit: str = "error"
 ) -> tuple[Term, ...]:
-    """Codes whose sum is near weight [N, K]: each term encodes what the ones before it left."""
+    """Codes whose sum is near weight [N, K]: each term encodes what the ones before it left.
+
+    `fit` is how the scales are chosen: "error", the least squared one, or "largest".
+    """
     found: list[Term] = []
     left = weight.detach().float()
     for _ in range(count):
-        scale = fitted(left, bits, granularity, group)
+        searched = fit == "error"
+        scale = fitted(left, bits, granularity, group) if searched else largest(left, granularity, group)
         values = encode(left, scale, bits, flush=True)
         found.append(Term(values, scale))
         left = left - decode(values, scale, bits)
