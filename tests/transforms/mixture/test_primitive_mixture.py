@@ -28,7 +28,7 @@ GATES = ("straight_through", "probability")
 
 
 def plan(gate: str = "straight_through", shares: tuple[float, ...] = (0.4, 0.6)) -> Plan:
-    return Plan(shares, (0.6, 0.4), "assumed", gate)
+    return Plan(shares, (0.6, 0.4), "assumed", "16x24", gate)
 
 
 def layer(gate: str = "straight_through") -> MixtureLinear:

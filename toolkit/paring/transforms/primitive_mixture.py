@@ -86,11 +86,12 @@ class Config:
 
     def plan(self, layer: nn.Linear) -> Plan:
         """What is decided for one layer."""
-        costs = self.latency_ms.get(shape_key(layer))
+        shape = shape_key(layer)
+        costs = self.latency_ms.get(shape)
         source = "assumed" if costs is None else "given" if self.measured_on is None else "measured"
         costs = costs or assumed(self.experts)
         shares = relative(self.shares) if self.shares else inverse(costs)
-        return Plan(shares, relative(costs), source, self.gate, self.balance_weight)
+        return Plan(shares, relative(costs), source, shape, self.gate, self.balance_weight)
 
 
 def check(model: nn.Module, config: Config) -> list[str]:

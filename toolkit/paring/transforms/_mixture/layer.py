@@ -22,6 +22,7 @@ class Plan:
         shares: of a sample's tokens, one an expert; they add up to 1.
         alpha: relative latencies of a token, one an expert; they add up to 1.
         costs: where alpha comes from: "measured", "given" or "assumed".
+        shape: of the layer, as recipes name it: "96x384", inputs x outputs.
         gate: what an expert's output is multiplied by. "probability": its gate p_i. "straight_through": 1,
             with the gradient of p_i, so that the mixture answers as the layer that it was made of does.
         balance_weight: of the latency-aware loss.
@@ -30,6 +31,7 @@ class Plan:
     shares: tuple[float, ...]
     alpha: tuple[float, ...]
     costs: str
+    shape: str = ""
     gate: str = "straight_through"
     balance_weight: float = 0.01
 
