@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paring_profiles import onnx_graph
-from paring_profiles.result import Candidate, Settings
+from paring_profiles.result import Candidate, ExpertShare, Settings
 from paring_runtimes.errors import InputError
 from paring_runtimes.manifest import Manifest
 
@@ -51,6 +51,18 @@ def size_bytes(path: Path, manifest: Manifest | None) -> int:
     return sum(file.stat().st_size for file in [path, *(path.parent / name for name in beside)])
 
 
+def _expert_share(told: Mapping[str, Any]) -> ExpertShare:
+    """Of a manifest, whose lists JSON made of tuples."""
+    lists = {name: tuple(told[name]) for name in ("experts", "tokens", "alpha")}
+    preferred = told.get("preferred")
+    return ExpertShare(
+        layer=told["layer"],
+        costs=told["costs"],
+        preferred=None if preferred is None else tuple(preferred),
+        **lists,
+    )
+
+
 def candidate(name: str, path: Path, manifest: Manifest | None, **measured: Any) -> Candidate:
     """Return what the manifest tells, with `measured`: the other fields of `Candidate`."""
     graph: Mapping[str, Any] = manifest.graph if manifest else {}
@@ -62,6 +74,7 @@ def candidate(name: str, path: Path, manifest: Manifest | None, **measured: Any)
         size_bytes=size_bytes(path, manifest),
         parameters=graph.get("parameters", counted),
         tokens_per_layer=graph.get("tokens_per_layer"),
+        expert_shares=[_expert_share(one) for one in graph.get("expert_shares", [])],
         source=manifest.source.get("spec") if manifest else None,
         transforms=manifest.transforms if manifest else [],
         recipe=manifest.recipe if manifest else {},

@@ -140,6 +140,27 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class ExpertShare:
+    """A layer that is a mixture of experts, and what each of them gets.
+
+    Attributes:
+        layer: its path in the model.
+        experts: names.
+        tokens: of a sample, that each expert gets.
+        alpha: latencies of a token, relative to their sum.
+        costs: where alpha comes from: "measured", "given" or "assumed".
+        preferred: share of tokens whose largest gate is each expert's, on data; None without data.
+    """
+
+    layer: str
+    experts: tuple[str, ...]
+    tokens: tuple[int, ...]
+    alpha: tuple[float, ...]
+    costs: str
+    preferred: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One artifact and all that is known of it."""
 
@@ -162,6 +183,7 @@ class Candidate:
     quality: dict[str, Any] | None
     energy: str = "not measured"
     answered: list[Answered] = field(default_factory=list)  # of a language model
+    expert_shares: list[ExpertShare] = field(default_factory=list)
 
     def macs_of(self, case: Case) -> int | None:
         """Multiply-accumulates of what was timed, None where they were not counted."""

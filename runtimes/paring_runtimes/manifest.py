@@ -28,8 +28,9 @@ class Manifest:
       and `recovery` where the weights were trained after the transforms: `weights_sha256`, `accuracy`, ...
     - `recipe`: the recipe as it was run, every default written out.
     - `transforms`: a list of `{"name", "config"}`, in order.
-    - `graph`: `parameters`, `tokens_per_layer` (list of int or null); a language model's `task`
-      ("text-generation") and `generation` (see `paring_runtimes.generation.language_model`).
+    - `graph`: `parameters`, `tokens_per_layer` (list of int or null); where layers are mixtures,
+      `expert_shares` (a list of `layer`, `experts`, `tokens`, `alpha`, `costs`, `preferred`); a language
+      model's `task` ("text-generation") and `generation` (see `paring_runtimes.generation.language_model`).
     - `export`: `opset`, `precision`, `optimizer`, `dynamic`.
     - `parity`: the comparison with PyTorch, or null when it was not made.
     - `quality`: the task metric before and after, or null.

@@ -22,6 +22,7 @@ from paring_runtimes import Manifest, Session
 from paring_runtimes.errors import ParityError
 
 from .data import ImageData, Preprocess
+from .mixture_facts import expert_shares
 from .quality import correct
 from .recipe import Recipe, dump_recipe
 from .robustness import Conditions
@@ -97,11 +98,14 @@ def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
         _keep_samples(job, model, folder)
     example = job.source.example(1, None, torch.Generator().manual_seed(0))
     pixels = example[job.source.input_name]
-    graph = {
+    graph: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "tokens_per_layer": tokens_per_layer(model, pixels),
         "random_weights": job.source.random_weights,
     }
+    shares = expert_shares(model, pixels, job.data, job.preprocess)
+    if shares:
+        graph["expert_shares"] = shares
     steps = job.recipe.transforms if role == "transformed" else ()
     manifest = Manifest(
         format=exporters()[job.recipe.export.format].NAME,
@@ -226,7 +230,7 @@ def _keep_samples(job: Job, model: nn.Module, folder: Path) -> None:
     images = data.images[:PICTURED]
     with torch.inference_mode():
         _, found = trace(model, torch.from_numpy(preprocess.apply(images)))
-    if found is None:
+    if found is None or not found.stage_names:
         return
     patches = found.owner.shape[2]
     _, height, width = job.source.input_shape

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from paring_profiles.report import answers, details, pictures, plots, robustness, tables
+from paring_profiles.report import answers, details, experts, pictures, plots, robustness, tables
 from paring_profiles.report import curve as curves
 from paring_profiles.report.drawing import Plot
 from paring_profiles.report.headline import headline, others
@@ -82,6 +82,8 @@ def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
         "operator_plots": _drawn(plots.operators(profile, size) for size in sizes),
         "described": [_described(c, f"sample-{i}") for i, c in enumerate(profile.candidates)],
         "stages": answers.stage_table(profile),
+        "expert_plots": _drawn(experts.bars(c, f"experts-{i}") for i, c in enumerate(profile.candidates)),
+        "expert_tables": experts.share_tables(profile),
         "machine": details.machine_rows(profile.machine),
         "settings": details.settings_rows(profile),
         "methods": details.methods(profile),

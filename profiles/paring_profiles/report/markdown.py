@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paring_profiles.report import answers, details, robustness, tables
+from paring_profiles.report import answers, details, experts, robustness, tables
 from paring_profiles.report.headline import headline, others
 from paring_profiles.report.marks import code as _code
 from paring_profiles.report.marks import fence as _fence
@@ -28,6 +28,8 @@ def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
     stages = answers.stage_table(profile)
     if stages.rows:
         parts += ["## Tokens before and after each step", "", *_table(stages)]
+    for title, table in experts.share_tables(profile):
+        parts += [f"## {_text(title)}", "", *_table(table)]
     for size in dict.fromkeys(case[0] for case in tables.cases(profile)):
         operators = details.operator_table(profile, size)
         if operators.rows:
