@@ -23,7 +23,7 @@ _SKEW_BYTES = 64
 
 @dataclass(frozen=True)
 class Quantised:
-    """Scratch buffers of one thread: `words` int32 [rows, words], four int8 each; `scale`; `total` = sum q."""
+    """Scratch buffers of one thread: `words` int32 [rows, words] of four int8; `scale`; `total`, sum q."""
 
     words: Any
     scale: Any

@@ -11,11 +11,11 @@ Both ways take the same arguments and add v * q over all input features:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paring_exporters.tvm.shift_codes import LANES, REGISTER_BYTES, Order, split, unit_features, values
 from paring_exporters.tvm.shift_problem import Schedule, ShiftShape
@@ -29,9 +29,11 @@ _FEWEST_SUMS = 8
 
 
 class Tile(Protocol):
-    """A way to compute a tile. `order` is the order of bytes in which it reads a unit."""
+    """A way to compute a tile."""
 
-    order: Order
+    @property
+    def order(self) -> Order:
+        """The order of bytes in which it reads a unit."""
 
     def tables(self) -> Any:
         """Emit what a thread prepares once."""
@@ -58,6 +60,7 @@ class VnniTile:
         return [_table(part) for part in parts]
 
     def sums(self, tables: Any, q: Quantised, weight: Any, rows: tuple[Any, int], block: Any) -> list[Any]:
+        """See `Tile.sums`: partial sums in registers, more than one each where there are few."""
         first, count = rows
         blocks, parts = self.schedule.column_blocks, len(tables)
         chains = _chains(count * blocks * parts)
@@ -66,10 +69,9 @@ class VnniTile:
             for j in range(blocks):
                 for part, (offset, _) in enumerate(tables):
                     begin = q.total[first + row] * T.int32(-offset)
-                    store(total, T.broadcast(begin, LANES), 0, row, j, part, lanes(0, LANES))
-                    for chain in range(1, chains):
-                        zero = T.broadcast(T.int32(0), LANES)
-                        store(total, zero, chain, row, j, part, lanes(0, LANES))
+                    for chain in range(chains):
+                        value = T.broadcast(begin if chain == 0 else T.int32(0), LANES)
+                        store(total, value, chain, row, j, part, lanes(0, LANES))
         unroll = self.schedule.unroll
         looped, rest = divmod(self.shape.units, unroll)
         if looped:
@@ -134,6 +136,7 @@ class PortableTile:
         """A thread prepares nothing."""
 
     def sums(self, tables: Any, q: Quantised, weight: Any, rows: tuple[Any, int], block: Any) -> list[Any]:
+        """See `Tile.sums`: an input feature at a time."""
         first, count = rows
         blocks, parts = self.schedule.column_blocks, 1 if self.shape.bits == 4 else 2
         total = local((1, count, blocks, parts, LANES), "int32")
@@ -193,7 +196,7 @@ def _gather(total: Any, chains: int, count: int, blocks: int, parts: int) -> lis
     return found
 
 
-def _table(part: Sequence[int]) -> tuple[int, Any]:
+def _table(part: NDArray[np.int64]) -> tuple[int, Any]:
     """Return (offset, 64 bytes): the part's integers plus the offset, repeated."""
     offset = -int(min(part))
     entries = np.tile(np.asarray(part) + offset, REGISTER_BYTES // len(part)).astype(np.uint8)
