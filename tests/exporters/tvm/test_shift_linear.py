@@ -143,6 +143,7 @@ def test_the_host_uses_its_instructions() -> None:
     if not has(TARGETS["host"], *VNNI):
         pytest.skip("this CPU has no byte tables or no byte dot products")
     shape = ShiftShape(4, 64, 16)
-    text = build({"k": shift_linear("k", shape, Schedule(4, 1, 1), TARGETS["host"])}, TARGETS["host"]).assembly()
+    kernel = shift_linear("k", shape, Schedule(4, 1, 1), TARGETS["host"])
+    text = build({"k": kernel}, TARGETS["host"]).assembly()
     assert "vpdpbusd" in text
     assert "vpermb" in text
