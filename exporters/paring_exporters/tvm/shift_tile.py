@@ -145,12 +145,12 @@ class PortableTile:
             for j in range(blocks):
                 for part in range(parts):
                     store(total, zero, 0, row, j, part, lanes(0, LANES))
-        features = unit_features(self.shape.bits)
-        with T.serial(0, self.shape.units) as unit:
-            for feature in range(features):
-                word, byte = unit * (features // 4) + feature // 4, feature % 4
+        registers = unit_features(self.shape.bits) // 4
+        with T.serial(0, self.shape.units) as unit, T.serial(0, 4) as byte:
+            for register in range(registers):
+                word = unit * registers + register
                 for j in range(blocks):
-                    decoded = [T.Bind(p) for p in self._decode(weight, block + j, unit, feature)]
+                    decoded = [T.Bind(p) for p in self._decode(weight, block + j, unit, register, byte)]
                     for row in range(count):
                         activation = T.broadcast(_byte(q.words[first + row, word], byte), LANES)
                         for part, value in enumerate(decoded):
@@ -158,9 +158,8 @@ class PortableTile:
                             store(total, total[at] + value * activation, *at)
         return _gather(total, 1, count, blocks, parts)
 
-    def _decode(self, weight: Any, block: Any, unit: Any, feature: int) -> list[Any]:
+    def _decode(self, weight: Any, block: Any, unit: Any, register: int, byte: Any) -> list[Any]:
         """Return the integers of one input feature for 16 output features: int32x16, or (low, high)."""
-        register, byte = divmod(feature, 4)
         start = register // 2 * REGISTER_BYTES + byte * LANES
         nibble = _wide(weight[block, unit, lanes(start, LANES)]) >> _ints(4 * (register % 2)) & _ints(15)
         if self.shape.bits == 4:
@@ -230,6 +229,6 @@ def _wide(value: Any) -> Any:
     return T.cast(value, "int32x16")
 
 
-def _byte(word: Any, byte: int) -> Any:
+def _byte(word: Any, byte: Any) -> Any:
     """Return one of the four int8 of a word, widened."""
-    return (word << T.int32(24 - 8 * byte)) >> T.int32(24)
+    return (word << (T.int32(24) - byte * 8)) >> T.int32(24)

@@ -57,10 +57,12 @@ def whole_numbers(shape: ShiftShape, seed: int = 1) -> np.ndarray:
     return q
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["host", "portable"])
 @pytest.mark.parametrize("bits", [4, 5])
 @pytest.mark.parametrize(("shape", "schedule"), CASES)
 def test_sums_are_exact(shape: ShiftShape, schedule: Schedule, bits: int, target: str) -> None:
+    if target == "portable" or bits == 5:  # as `candidates` does: fewer rows, for they compile for long
+        schedule = Schedule(min(schedule.row_block, 4), 1, min(schedule.unroll, 2), schedule.split)
     shape = ShiftShape(shape.rows, shape.in_features, shape.out_features, bits)
     packed, q = planes(shape, bits), whole_numbers(shape)
     library, weights = compiled(shape, schedule, TARGETS[target], packed)
@@ -143,7 +145,8 @@ def test_the_host_uses_its_instructions() -> None:
     if not has(TARGETS["host"], *VNNI):
         pytest.skip("this CPU has no byte tables or no byte dot products")
     shape = ShiftShape(4, 64, 16)
-    kernel = shift_linear("k", shape, Schedule(4, 1, 1), TARGETS["host"])
-    text = build({"k": kernel}, TARGETS["host"]).assembly()
+    text = build(
+        {"k": shift_linear("k", shape, Schedule(4, 1, 1), TARGETS["host"])}, TARGETS["host"]
+    ).assembly()
     assert "vpdpbusd" in text
     assert "vpermb" in text
