@@ -80,7 +80,7 @@ def bit_of(word: Any, place: Any) -> Any:
 def _is_set(source: Any, threshold: Any, index: tuple[Any, ...]) -> Any:
     if threshold is not None:
         return source[index] > threshold[index[1]]
-    return source[index] != tirx.const(0, source.dtype)
+    return source[index] if source.dtype == "bool" else source[index] != tirx.const(0, source.dtype)
 
 
 def _at(condition: Any, place: Any) -> Any:
