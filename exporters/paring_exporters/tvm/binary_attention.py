@@ -1,7 +1,7 @@
 """Binary linear attention of ShiftAddViT (https://arxiv.org/abs/2306.06446) as one kernel.
 
-For each head: KV = kb^T v [d, d]; out = 0.5 v + (1/pi) qb KV, with qb, kb in {0, 1} [N, d] and v [N, d]; then,
-where asked for, each row divided by its L2 norm. Two forms of the same function:
+For each head: KV = kb^T v [d, d]; out = 0.5 v + (1/pi) qb KV, with qb, kb in {0, 1} [N, d] and v [N, d]; then
+each row divided by its L2 norm, where that is asked for. Two forms of the same function:
 
 - linear: two MatAdds, 2 N d^2 additions of which tables of subset sums save three in four;
 - quadratic: scores qb kb^T by popcount, times v: N^2 d multiply-adds. Cheaper only where N is below d.
@@ -87,26 +87,27 @@ def attention_definition(
     if form not in FORMS:
         raise ExportError(f"binary attention: form {form!r} is none of {', '.join(FORMS)}")
     check_scores(shape.dim, "overlap", "float32")
-    q, k, thresholds = _inputs(shape, source)
+    q, k, *thresholds = _inputs(shape, source)
+    q_threshold, k_threshold = thresholds or (None, None)
     v = te.placeholder(shape.values, "float32", name="v")
-    q_bits = q if source == "packed" else pack_rows(q, *thresholds[:1], name="q_bits")
+    q_bits = q if source == "packed" else pack_rows(q, q_threshold, name="q_bits")
     if form == "quadratic":
-        k_bits = k if source == "packed" else pack_rows(k, *thresholds[1:], name="k_bits")
+        k_bits = k if source == "packed" else pack_rows(k, k_threshold, name="k_bits")
         summed = _quadratic(q_bits, k_bits, v)
     else:
         keys = unpack_rows(k, shape.dim, name="k_unpacked") if source == "packed" else k
-        summed = _linear(q_bits, pack_columns(keys, *thresholds[1:], name="k_bits"), v, tables)
+        summed = _linear(q_bits, pack_columns(keys, k_threshold, name="k_bits"), v, tables)
     return [q, k, *thresholds, v], _mix(v, summed, normalise)
 
 
-def _inputs(shape: AttentionShape, source: str) -> tuple[Any, Any, list[Any]]:
+def _inputs(shape: AttentionShape, source: str) -> list[Any]:
     if source not in SOURCES:
         raise ExportError(f"binary attention: source {source!r} is none of {', '.join(SOURCES)}")
     extents = shape.packed if source == "packed" else shape.values
     dtype = "uint32" if source == "packed" else source
     q, k = (te.placeholder(extents, dtype, name=name) for name in ("q", "k"))
     names = ("q_threshold", "k_threshold") if source == "float32" else ()
-    return q, k, [te.placeholder((shape.heads,), "float32", name=name) for name in names]
+    return [q, k, *(te.placeholder((shape.heads,), "float32", name=name) for name in names)]
 
 
 def _linear(q_bits: Any, k_bits: Any, v: Any, tables: bool) -> Any:

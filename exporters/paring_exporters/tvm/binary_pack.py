@@ -56,7 +56,9 @@ def pack_columns(source: Any, threshold: Any = None, name: str = "column_bits") 
     def word(b: Any, h: Any, w: Any, i: Any) -> Any:
         rows = [w * WORD + j for j in range(WORD)]
         found = [_is_set(source, threshold, (b, h, row, i)) for row in rows]
-        placed = [_inside(row, tokens, _at(bit, j)) for j, (row, bit) in enumerate(zip(rows, found, strict=True))]
+        placed = [
+            _inside(row, tokens, _at(bit, j)) for j, (row, bit) in enumerate(zip(rows, found, strict=True))
+        ]
         return functools.reduce(operator.or_, placed)
 
     return te.compute((batch, heads, words(tokens), size), word, name=name)

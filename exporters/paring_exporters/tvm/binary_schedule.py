@@ -1,4 +1,4 @@
-"""How binary attention runs on a CPU: each thread takes a head at a time, whose products stay in its caches."""
+"""How binary attention runs on a CPU: a thread takes a head at a time, so that its products stay in cache."""
 
 from __future__ import annotations
 

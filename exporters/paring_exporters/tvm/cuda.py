@@ -150,7 +150,9 @@ def _matadd(shape: AttentionShape) -> Any:
     heads = shape.batch * shape.heads
     bits = te.placeholder((heads, shape.tokens, words(shape.dim)), "uint32", name="bits_in")
     values = te.placeholder((heads, shape.dim, shape.dim), "float32", name="values")
-    return _scheduled(([bits, values], matadd(bits, values)), lambda s: tile_sum(s, "matadd", copied="values"))
+    return _scheduled(
+        ([bits, values], matadd(bits, values)), lambda s: tile_sum(s, "matadd", copied="values")
+    )
 
 
 def _shift(definition: tuple[list[Any], Any]) -> Any:

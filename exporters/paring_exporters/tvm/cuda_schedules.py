@@ -1,4 +1,4 @@
-"""Simple schedules for CUDA: an element a thread, or a tile of sums a block with its operand in shared memory."""
+"""Simple schedules for CUDA: an element a thread, or a tile of sums a block, an operand in shared memory."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def shift_dot(rows: int, in_features: int, out_features: int) -> tuple[list[Any]
     """Define y = row_scale [rows] * scale [out] * sums + bias [out], the sums exact in int32; 4 bits.
 
     x is [rows, in / 4] int32, four int8 activations each; codes is [out, in / 4] uint16, four nibbles each:
-    the canonical bytes, two at a time. `scale` is the code's scale times 2^-6. `in_features` is a multiple of 4.
+    the canonical bytes, two at a time. `scale` is the code's scale times 2^-6, `in_features` a multiple of 4.
     """
     count = in_features // 4
     x = te.placeholder((rows, count), "int32", name="x")

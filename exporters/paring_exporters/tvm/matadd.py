@@ -99,7 +99,9 @@ def look_up(bits: Any, table: Any, name: str = "matadd") -> Any:
     return te.compute((*bits.shape[:-1], table.shape[-1]), entry, name=name)
 
 
-def matadd_function(rows: int, inner: int, columns: int, target: Any, batch: int = 1, method: str = "") -> Any:
+def matadd_function(
+    rows: int, inner: int, columns: int, target: Any, batch: int = 1, method: str = ""
+) -> Any:
     """Return a scheduled PrimFunc (bits [batch, M, ceil(K / 32)] uint32, V [batch, K, N], out [batch, M, N]).
 
     Args:

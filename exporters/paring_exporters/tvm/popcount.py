@@ -71,6 +71,8 @@ def check_scores(dim: int, kind: str, dtype: str) -> None:
     if kind not in KINDS:
         raise ExportError(f"popcount scores: kind {kind!r} is none of {', '.join(KINDS)}")
     if dtype not in DTYPES or (dtype == "uint8" and dim > 255):
-        raise ExportError(f"popcount scores: dtype {dtype!r} is not one of {', '.join(DTYPES)} that holds {dim}")
+        raise ExportError(
+            f"popcount scores: dtype {dtype!r} is not one of {', '.join(DTYPES)} that holds {dim}"
+        )
     if dim > MOST_BITS:
         raise ExportError(f"popcount scores: vectors of {dim} bits, at most {MOST_BITS} are unrolled")
