@@ -31,7 +31,7 @@ from paring_runtimes.errors import ExportError
 
 ARCHITECTURES = ("sm_80", "sm_90")
 _USUAL_NVCC = "/usr/local/cuda/bin/nvcc"
-_KERNEL = re.compile(r"Compiling entry function '(\w+)' for")
+_KERNEL = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _REGISTERS = re.compile(r"Used (\d+) registers")
 _SHARED = re.compile(r"(\d+) bytes smem")
@@ -87,10 +87,10 @@ def compile_source(source: str, architecture: str) -> list[KernelUse]:
         done = subprocess.run([nvcc, *options, str(path)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ExportError(f"nvcc refused a kernel for {architecture}: {done.stderr.strip()}")
-    return parse_report(done.stdout + done.stderr, architecture)
+    return parse_report(done.stdout + done.stderr)
 
 
-def parse_report(text: str, architecture: str) -> list[KernelUse]:
+def parse_report(text: str) -> list[KernelUse]:
     """Read the lines that `ptxas -v` prints."""
     found = []
     for part in re.split(r"(?=Compiling entry function)", text):
@@ -100,7 +100,7 @@ def parse_report(text: str, architecture: str) -> list[KernelUse]:
         spills, shared = _SPILLS.search(part), _SHARED.search(part)
         stack, stores, loads = (int(number) for number in spills.groups()) if spills else (0, 0, 0)
         smem = int(shared.group(1)) if shared else 0
-        use = KernelUse(kernel.group(1), architecture, int(registers.group(1)), smem, stores, loads, stack)
+        use = KernelUse(*kernel.groups(), int(registers.group(1)), smem, stores, loads, stack)
         found.append(use)
     return sorted(found, key=lambda use: use.kernel)
 

@@ -121,6 +121,7 @@ def test_nvcc_takes_every_kernel_and_nothing_spills(functions: dict[str, Any], a
     for uses in report.values():
         assert uses
         for use in uses:
+            assert use.architecture == architecture
             assert 0 < use.registers < 128
             assert use.spill_store_bytes == use.spill_load_bytes == 0
     assert report["MatAdd"][0].shared_bytes > 0
@@ -153,7 +154,7 @@ ptxas info    : Used 16 registers, used 0 barriers
 
 
 def test_what_ptxas_prints_is_read() -> None:
-    first, second = parse_report(REPORT, "sm_80")
+    first, second = parse_report(REPORT)
     assert (first.kernel, first.registers, first.shared_bytes, first.spill_store_bytes) == ("first", 16, 0, 0)
     assert (second.registers, second.shared_bytes, second.stack_bytes) == (255, 8192, 24)
     assert (second.spill_store_bytes, second.spill_load_bytes) == (20, 36)
