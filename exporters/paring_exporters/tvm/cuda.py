@@ -100,7 +100,8 @@ def parse_report(text: str) -> list[KernelUse]:
         spills, shared = _SPILLS.search(part), _SHARED.search(part)
         stack, stores, loads = (int(number) for number in spills.groups()) if spills else (0, 0, 0)
         smem = int(shared.group(1)) if shared else 0
-        use = KernelUse(*kernel.groups(), int(registers.group(1)), smem, stores, loads, stack)
+        name, architecture = kernel.groups()
+        use = KernelUse(name, architecture, int(registers.group(1)), smem, stores, loads, stack)
         found.append(use)
     return sorted(found, key=lambda use: use.kernel)
 
