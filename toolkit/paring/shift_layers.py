@@ -70,7 +70,7 @@ def shift_layers(
         model,
         {path: layer for path, layer in layers.items() if path in chosen},
         config.form(),
-        torch.tensor_split(pixels, range(BATCH, len(pixels), BATCH)),
+        torch.tensor_split(pixels, tuple(range(BATCH, len(pixels), BATCH))),
         torch.from_numpy(data.labels).long(),
         lambda path: progress(f"measuring layers: {path}"),
     )

@@ -60,7 +60,7 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
         "nodes": {"exported": before, "cleaned": len(graph.graph.node)},
     }
     if shifting:
-        facts["shift"] = {"layers": shifting, "flavour": request.shift}
+        facts["shift"] = {"terms": shifting, "flavour": request.shift}
     return Exported(entry, specs[0], specs[1], facts, program)
 
 

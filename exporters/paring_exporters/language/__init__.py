@@ -30,6 +30,7 @@ from paring_runtimes.errors import ExportError, MissingExtraError
 from ..formats.onnx import why_not
 from ..hints import explain
 from ..onnx_graph.shared_data import SharedData
+from ..onnx_graph.shift_linear import lower
 from ..quiet import quiet_export
 from ..request import DEFAULT_OPSET
 from . import graphs
@@ -154,6 +155,7 @@ def write(graph: graphs.Graph, opset: int, path: Path, data: SharedData) -> int:
     import onnx_ir as ir
 
     model = _program(graph, opset).model
+    lower(model)  # shift layers, packed, decoded to floats
     tidy(model)
     data.take(model)
     ir.save(model, path)
