@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from paring_runtimes.errors import TransformRefused
@@ -35,19 +38,26 @@ def refuse_unexportable(recipe: Recipe) -> None:
             raise TransformRefused(f"{step.name}: {reason}")
 
 
-def transform(model: nn.Module, recipe: Recipe) -> nn.Module:
+def transform(model: nn.Module, recipe: Recipe, images: Sequence[torch.Tensor] = ()) -> nn.Module:
     """Apply the recipe's transforms in order. `model` is consumed.
+
+    Args:
+        model: to be changed.
+        recipe: with the transforms.
+        images: batches [B, C, H, W] that those transforms are fitted to that can be.
 
     Raises:
         TransformRefused: with every reason why a transform does not fit.
     """
     for step in recipe.transforms:
-        model = apply_step(model, step, recipe)
+        model = apply_step(model, step, recipe, images)
     return model if recipe.transforms else canonical(model)
 
 
-def apply_step(model: nn.Module, step: Step, recipe: Recipe) -> nn.Module:
-    """Apply one of the recipe's transforms. `model` is consumed.
+def apply_step(
+    model: nn.Module, step: Step, recipe: Recipe, images: Sequence[torch.Tensor] = ()
+) -> nn.Module:
+    """Apply one of the recipe's transforms. `model` is consumed; the rest is as for `transform`.
 
     Raises:
         TransformRefused: with every reason why the transform does not fit.
@@ -64,4 +74,9 @@ def apply_step(model: nn.Module, step: Step, recipe: Recipe) -> nn.Module:
         )
     if reasons:
         raise TransformRefused(f"{step.name}: " + "; ".join(reasons))
-    return method.apply(model, step.config)
+    calibrate: Any = getattr(method, "calibrate", None)
+    if calibrate is None or not images:
+        return method.apply(model, step.config)
+    original = copy.deepcopy(model)
+    fitted: nn.Module = calibrate(method.apply(model, step.config), images, original)
+    return fitted

@@ -47,7 +47,7 @@ class AdditiveAttention(SelfAttention):
         super().__init__()
         self.heads, self.scale, self.form, self.refit = ordinary.heads, ordinary.scale, form, refit
         self.proportional = ordinary.proportional
-        self.value, self.output = ordinary.value, ordinary.output
+        self.value, self.output = ordinary.value, with_bias(ordinary.output)
         self.query: nn.Linear | None
         self.key: nn.Linear
         if binarise_query is None:
@@ -126,3 +126,10 @@ def with_hash(
     width = ordinary.key.out_features // ordinary.heads
     code = KernelHash(ordinary.heads, width, bits, anchors, seed)
     return AdditiveAttention(ordinary, None, code, form, refit)
+
+
+def with_bias(linear: nn.Linear) -> nn.Linear:
+    """`linear` with a bias, of zeros where it had none: a place for what calibration finds."""
+    if linear.bias is None:
+        linear.bias = nn.Parameter(torch.zeros_like(linear.weight[:, 0]))
+    return linear
