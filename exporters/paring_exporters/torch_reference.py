@@ -3,8 +3,9 @@
 Binary attention turns thousands of numbers a sample into bits. Where one lies within rounding of its
 threshold, two correct implementations may differ in the bit, and all that follows differs by more than any
 tolerance; at the size of a ViT-S most samples have such a bit. So the reference takes the artifact's bit
-where its own was decided by less than `parity.TIE_MARGIN`, and nowhere else: the outputs then have to agree as any
-other model's. Where an artifact cannot show its bits, the nearest one joins the margin of a sample's decisions.
+where its own was decided by less than `parity.TIE_MARGIN`, and nowhere else: the outputs then have to agree
+as any other model's. Where an artifact cannot show its bits, the nearest one joins the margin of a sample's
+decisions.
 """
 
 from __future__ import annotations

@@ -72,6 +72,11 @@ def apply_step(
             "its token counts follow from the image size, which export.dynamic leaves open: the"
             " graph would need data-dependent shapes; remove image_size from export.dynamic"
         )
+    if not method.TRAITS.fp16 and recipe.export.precision == "fp16":
+        reasons.append(
+            "it makes bits of numbers, and fp16 rounds more of them to the other side of a threshold than"
+            " parity can tell from an error: export.precision fp32 is needed"
+        )
     if reasons:
         raise TransformRefused(f"{step.name}: " + "; ".join(reasons))
     calibrate: Any = getattr(method, "calibrate", None)
