@@ -118,6 +118,7 @@ def test_every_family_takes_it(name: str, config: Config) -> None:
 
 
 def test_only_the_chosen_blocks_change() -> None:
+    assert check(build("timm ViT"), Config(blocks=(2, 5))) == []
     model = apply(build("timm ViT"), Config(blocks=(2, 5)))
     kinds = [isinstance(block.attention, AdditiveAttention) for block in find(model).opened()]
     assert kinds == [False, True, False, False, True, False]
