@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-import numpy as np
 import pytest
 import torch
 from models import timm_vit, transformers_vit
@@ -17,9 +16,9 @@ import paring.transforms as package
 import paring_runtimes
 from paring.recipe import build_recipe
 from paring.transforms import Transform, discover
-from paring.transforms.token_map import trace
 from paring_exporters import exporters, parity
 from paring_exporters.request import Request
+from paring_exporters.torch_reference import torch_reference
 from paring_runtimes.errors import RecipeError
 
 FOUND = discover()
@@ -187,13 +186,11 @@ def test_it_exports_and_agrees(method: Transform, format_name: str, tmp_path: Pa
     model = build()
     changed = method.apply(model, fitting(method, model))
 
-    def reference(pixels: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        with torch.inference_mode():
-            outputs, found = trace(changed, torch.from_numpy(pixels))
-        return {"logits": outputs.numpy()}, None if found is None else found.margin.numpy()
-
     exported = exporter.export(changed, Request(torch.randn(2, 3, 32, 32)), tmp_path)
-    with paring_runtimes.load(exported.entry) as session:
-        inputs = parity.cases(3, [(32, 32)], [1, 3], [0])
+    inputs = parity.cases(3, [(32, 32)], [1, 3], [0])
+    with (
+        paring_runtimes.load(exported.entry) as session,
+        torch_reference(changed, ["logits"], exported, "fp32") as reference,
+    ):
         found = parity.compare(reference, lambda x: session.run({"pixel_values": x}), inputs, "fp32")
     assert found.passed, found.failure()

@@ -18,6 +18,7 @@ import paring_runtimes
 from paring_exporters import exporters, parity
 from paring_exporters.onnx_graph.difference import locate
 from paring_exporters.request import DEFAULT_OPSET, Exported, Request
+from paring_exporters.torch_reference import torch_reference
 from paring_runtimes import Manifest, Session
 from paring_runtimes.errors import ParityError
 
@@ -180,13 +181,6 @@ def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, ro
     if flavour == "integer":
         model = in_integers(copy.deepcopy(model))
 
-    def reference(pixels: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        with torch.inference_mode():
-            outputs, found = trace(model, torch.from_numpy(pixels))
-        values = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
-        arrays = {name: value.numpy() for name, value in zip(names, values, strict=True)}
-        return arrays, None if found is None else found.margin.numpy()
-
     def artifact(pixels: np.ndarray) -> dict[str, np.ndarray]:
         return session.run({job.source.input_name: pixels}, list(names))
 
@@ -196,16 +190,17 @@ def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, ro
         sizes += list(wanted.image_sizes)
     batches = wanted.batch_sizes if "batch" in export.dynamic else (1,)
     inputs = parity.cases(channels, sizes, batches, wanted.seeds)
-    result = parity.compare(
-        reference,
-        artifact,
-        inputs,
-        export.precision,
-        wanted.atol,
-        wanted.rtol,
-        lambda name: job.progress(f"verifying the {role}: {name}"),
-        None if flavour == "float" else parity.MIN_SNR_DB,
-    )
+    with torch_reference(model, names, exported, export.precision) as reference:
+        result = parity.compare(
+            reference,
+            artifact,
+            inputs,
+            export.precision,
+            wanted.atol,
+            wanted.rtol,
+            lambda name: job.progress(f"verifying the {role}: {name}"),
+            None if flavour == "float" else parity.MIN_SNR_DB,
+        )
     failure = result.failure()
     if failure is not None:
         bad = next((c for c, r in zip(inputs, result.cases, strict=True) if not r.passed), inputs[0])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from paring_runtimes.errors import RecipeError
 
@@ -11,6 +14,10 @@ from .data import ImageData, Preprocess, load_data
 from .recipe import Recipe
 from .sources import LoadedLanguageModel, LoadedModel, load_model
 
+if TYPE_CHECKING:
+    import torch
+
+CALIBRATION_BATCH = 64  # images
 Progress = Callable[[str], None]
 
 
@@ -67,3 +74,37 @@ def open_images(
     if not isinstance(found, ImageData):
         raise RecipeError(f"{spec}: {model} needs labelled images, and this is text")
     return found
+
+
+def calibration_batches(
+    recipe: Recipe, preprocess: Preprocess, progress: Progress, otherwise: np.ndarray | None = None
+) -> list[torch.Tensor]:
+    """The images that the recipe's transforms are fitted to, as the model takes them, in batches.
+
+    Args:
+        recipe: with the key `calibration`, or none is read.
+        preprocess: how images become the model's input.
+        progress: told what is read.
+        otherwise: images [N, H, W, C] uint8 for where the recipe names none; a few hundred of them.
+
+    Raises:
+        RecipeError: the recipe names images, but no transform of it is fitted to any, or they are no images.
+        SourceError: they cannot be read.
+    """
+    import torch
+
+    from .transforms import discover
+
+    wanted, known = recipe.calibration, discover()
+    if not any(hasattr(known[step.name], "calibrate") for step in recipe.transforms):
+        if wanted is not None:
+            raise RecipeError("calibration: no transform of the recipe is fitted to images; leave it out")
+        return []
+    if wanted is not None:
+        images = open_images(wanted.source, wanted.limit, preprocess, recipe.model, progress).images
+    elif otherwise is not None:
+        images = otherwise
+    else:
+        return []
+    starts = range(0, len(images), CALIBRATION_BATCH)
+    return [torch.from_numpy(preprocess.apply(images[at : at + CALIBRATION_BATCH])) for at in starts]

@@ -16,7 +16,7 @@ from paring_runtimes.errors import GateError, RecipeError, RecoveryError
 from .building import Built, Job, build
 from .converted import Converted, finish
 from .language import convert_language
-from .opening import Progress, open_images, open_source, preprocessing
+from .opening import Progress, calibration_batches, open_images, open_source, preprocessing
 from .quality import Quality, quality
 from .recipe import Gate, Recipe
 from .recover.folder import read_recovery
@@ -56,6 +56,8 @@ def convert(
         raise RecoveryError(
             f"{recovered}: a recovery is of a model that takes images; {recipe.model} is another"
         )
+    if recipe.calibration is not None and isinstance(source, LoadedLanguageModel):
+        raise RecipeError(f"calibration: {recipe.model} is no model that answers images alone; leave it out")
     if isinstance(source, LoadedVisionLanguageModel):
         return convert_vision_language(recipe, source, output, overwrite=overwrite, progress=progress)
     if isinstance(source, LoadedLanguageModel):
@@ -64,7 +66,9 @@ def convert(
     plain = canonical(copy.deepcopy(job.model))
     if recovery is not None:
         recovery.check(recipe, job.digest)
-    changed = transform(job.model, recipe)
+    # Weights that come from a recovery replace all that would be fitted.
+    images = calibration_batches(recipe, job.preprocess, progress) if recovery is None else []
+    changed = transform(job.model, recipe, images)
     if recovery is not None:
         job = replace(job, recovery=recovery.facts())
         changed = recovery.load_into(changed)

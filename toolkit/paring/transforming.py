@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from paring_runtimes.errors import TransformRefused
@@ -35,19 +38,26 @@ def refuse_unexportable(recipe: Recipe) -> None:
             raise TransformRefused(f"{step.name}: {reason}")
 
 
-def transform(model: nn.Module, recipe: Recipe) -> nn.Module:
+def transform(model: nn.Module, recipe: Recipe, images: Sequence[torch.Tensor] = ()) -> nn.Module:
     """Apply the recipe's transforms in order. `model` is consumed.
+
+    Args:
+        model: to be changed.
+        recipe: with the transforms.
+        images: batches [B, C, H, W] that those transforms are fitted to that can be.
 
     Raises:
         TransformRefused: with every reason why a transform does not fit.
     """
     for step in recipe.transforms:
-        model = apply_step(model, step, recipe)
+        model = apply_step(model, step, recipe, images)
     return model if recipe.transforms else canonical(model)
 
 
-def apply_step(model: nn.Module, step: Step, recipe: Recipe) -> nn.Module:
-    """Apply one of the recipe's transforms. `model` is consumed.
+def apply_step(
+    model: nn.Module, step: Step, recipe: Recipe, images: Sequence[torch.Tensor] = ()
+) -> nn.Module:
+    """Apply one of the recipe's transforms. `model` is consumed; the rest is as for `transform`.
 
     Raises:
         TransformRefused: with every reason why the transform does not fit.
@@ -62,6 +72,16 @@ def apply_step(model: nn.Module, step: Step, recipe: Recipe) -> nn.Module:
             "its token counts follow from the image size, which export.dynamic leaves open: the"
             " graph would need data-dependent shapes; remove image_size from export.dynamic"
         )
+    if not method.TRAITS.fp16 and recipe.export.precision == "fp16":
+        reasons.append(
+            "it makes bits of numbers, and fp16 rounds more of them to the other side of a threshold than"
+            " parity can tell from an error: export.precision fp32 is needed"
+        )
     if reasons:
         raise TransformRefused(f"{step.name}: " + "; ".join(reasons))
-    return method.apply(model, step.config)
+    calibrate: Any = getattr(method, "calibrate", None)
+    if calibrate is None or not images:
+        return method.apply(model, step.config)
+    original = copy.deepcopy(model)
+    fitted: nn.Module = calibrate(method.apply(model, step.config), images, original)
+    return fitted

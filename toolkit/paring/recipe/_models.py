@@ -135,6 +135,13 @@ class Data(Part):
     )
 
 
+class Calibration(Part):
+    """Images that transforms are fitted to; their labels are not looked at."""
+
+    source: str = Field(description="as data.source; other images than those, best of the training side")
+    limit: Positive = Field(default=256, description="use so many images, evenly spaced")
+
+
 class Robustness(Part):
     """Corruptions under which the accuracy on `data` is measured too: ImageNet-C's, arXiv 1903.12261."""
 
@@ -185,6 +192,11 @@ class Recipe(Part):
     export: Export = Export()
     verify: Verify = Verify()
     data: Data | None = None
+    calibration: Calibration | None = Field(
+        default=None,
+        description="images for transforms that have something to fit (additive_attention); null fits to"
+        " normally distributed tokens, and in `paring recover` to the training images",
+    )
     robustness: Robustness | None = Field(
         default=None, description="measure the accuracy under corruptions of the images too; {} is the usual"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from paring_runtimes.artifact import check_target
 from paring_runtimes.errors import RecoveryError
 
 from ..data import Preprocess
-from ..opening import open_source, preprocessing
+from ..data._images import evenly
+from ..opening import calibration_batches, open_source, preprocessing
 from ..recipe import Recipe, Recover, dump_recipe
 from ..sources import LoadedLanguageModel, LoadedModel, digest
 from ..sources._loaded import seeded
@@ -36,6 +37,7 @@ from ._schedule import Span, spans
 from ._sets import Sets, read_sets
 from .folder import RECORD, Recovery, structure, write_recovery
 
+CALIBRATION_IMAGES = 256  # where the recipe names none
 NO_BLOCKS = "features: no encoder blocks are known in this model, so that this part of the loss is left out"
 
 
@@ -51,6 +53,7 @@ class Task:
     sets: Sets
     accelerator: Any
     progress: Callable[[str], None]
+    calibration: Sequence[torch.Tensor] = ()  # batches of images that the transforms are fitted to
 
     def right(self, model: nn.Module, name: str) -> np.ndarray:
         """Which held-out images `model` gets right, [N] bool."""
@@ -61,7 +64,7 @@ class Task:
         """`model`, consumed, after the transforms number `first` to `last` (exclusive)."""
         with seeded(torch_seed(self.wanted.seed, last)):
             for step in self.recipe.transforms[first:last]:
-                model = apply_step(model, step, self.recipe)
+                model = apply_step(model, step, self.recipe, self.calibration)
         return model
 
 
@@ -142,7 +145,9 @@ def _task(recipe: Recipe, source: LoadedModel, accelerator: Any, progress: Calla
     most = int(max(sets.training.labels.max(), sets.held_out.labels.max()))
     if most >= classes:
         raise RecoveryError(f"the data have label {most}, and {recipe.model} only {classes} classes, from 0")
-    return Task(recipe, wanted, model, original, preprocess, sets, accelerator, progress)
+    few = sets.training.images[sets.chosen[evenly(len(sets.chosen), CALIBRATION_IMAGES)]]
+    calibration = calibration_batches(recipe, preprocess, progress, few)
+    return Task(recipe, wanted, model, original, preprocess, sets, accelerator, progress, calibration)
 
 
 def _trainer(

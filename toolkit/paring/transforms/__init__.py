@@ -8,6 +8,10 @@ A transform is a module with
 - `check(model, config) -> list[str]`: the reasons why the model does not fit, empty when it does;
 - `apply(model, config) -> nn.Module`: the changed model. The model given is consumed;
 - where only some configs export, `unexportable(config) -> str`: why this one does not, empty when it does;
+- where something is fitted to images, `calibrate(model, batches, original) -> nn.Module`: the model that
+  `apply` gave, fitted to batches of images [B, C, H, W] as it takes them; `original` is a copy of it from
+  before `apply`. What is fitted lies in buffers and weights. It is called when the recipe names images
+  (`calibration`); without any, `apply` alone gives a model that works;
 - where weights are trained in another form than they are exported in, `trainable(model) -> nn.Module`
   (straight-through forms in place) and `frozen(model) -> nn.Module` (back to what exports). Both keep the
   names and shapes that `apply` gives to what is exported, and leave what another transform changed;

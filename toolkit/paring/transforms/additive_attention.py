@@ -15,17 +15,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ._additive import AdditiveAttention, fit_default, fit_to, with_hash, with_thresholds
+from ._additive import AdditiveAttention, fit_default, fit_to, frozen, trainable, with_hash, with_thresholds
 from ._encoder import Block, find, open_encoder, why_not
 from ._encoder.block import Attention
 from .traits import Traits
 
+__all__ = ["TRAITS", "Config", "apply", "calibrate", "check", "frozen", "trainable"]
+
 TRAITS = Traits(
     title="ShiftAddViT: attention by additions over binary queries and keys",
     paper="https://arxiv.org/abs/2306.06446",
-    mechanism="binary attention",
+    mechanism="arithmetic",
     training_free=False,
     static_shape=True,
+    fp16=False,  # it rounds by more than lies between many a value and its threshold
 )
 
 
@@ -87,14 +90,21 @@ def check(model: nn.Module, config: Config) -> list[str]:
     if beyond:
         return [f"blocks {beyond} do not exist: the encoder has blocks 1 to {depth}"]
     opened = [] if trunk is None else trunk.opened()
-    for number in chosen(config, len(opened)):
-        reasons += _why_not_block(number, opened[number - 1])
+    for number, block in enumerate(opened, start=1):
+        if number in chosen(config, depth):
+            reasons += _why_not_block(number, block)
     return reasons
 
 
 def _why_not_block(number: int, block: Block) -> list[str]:
     if isinstance(block.attention, AdditiveAttention):
         return [f"block {number} has additive attention already"]
+    for name in ("query", "key", "value", "output"):
+        kind = type(getattr(block.attention, name)).__name__
+        if kind != "Linear":
+            return [
+                f"block {number} has a {kind} as {name} projection: additive_attention goes before what makes it"
+            ]
     if any(reducer.needs_class_scores for reducer in block.reducers):
         return [
             f"block {number} drops tokens by the class token's attention, which additive attention does not"

@@ -22,4 +22,5 @@ class Traits:
     training_free: bool
     static_shape: bool  # token counts are fixed by the input's shape, never by its values
     stage: str = "encoder"
+    fp16: bool = True  # whether an artifact in fp16 can be held to the model
     query_dependent: bool = False  # whether what stays depends on a text besides the tokens

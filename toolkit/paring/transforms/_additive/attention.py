@@ -20,6 +20,21 @@ from .sharing import shared_projection
 KERNEL = 9  # tokens that the depthwise convolution of the values spans
 
 
+class TokenConvolution(nn.Module):
+    """A convolution along the tokens, one filter a head, shared by its channels: [B, H, N, d] -> the same.
+
+    The filters start as zeros: they add nothing until they are trained, and train from there.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(heads, 1, KERNEL, 1))
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        """Zeros before the first token and after the last."""
+        return nn.functional.conv2d(value, self.weight, padding=(KERNEL // 2, 0), groups=len(self.weight))
+
+
 class AdditiveAttention(SelfAttention):
     """Multi-head self-attention over bits.
 
@@ -47,7 +62,7 @@ class AdditiveAttention(SelfAttention):
         super().__init__()
         self.heads, self.scale, self.form, self.refit = ordinary.heads, ordinary.scale, form, refit
         self.proportional = ordinary.proportional
-        self.value, self.output = ordinary.value, ordinary.output
+        self.value, self.output = ordinary.value, with_bias(ordinary.output)
         self.query: nn.Linear | None
         self.key: nn.Linear
         if binarise_query is None:
@@ -57,11 +72,7 @@ class AdditiveAttention(SelfAttention):
         self.query_norm = None if binarise_query is None else ordinary.query_norm
         self.key_norm = ordinary.key_norm
         self.binarise_query, self.binarise_key = binarise_query, binarise_key
-        # Zeros: it adds nothing until it is trained, and trains from there.
-        self.local = nn.Conv2d(
-            self.heads, self.heads, (KERNEL, 1), padding=(KERNEL // 2, 0), groups=self.heads, bias=False
-        )
-        nn.init.zeros_(self.local.weight)
+        self.local = TokenConvolution(self.heads)
 
     def split(self, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
         """x [B, N, C] -> queries (None where they are the keys) and keys, [B, H, N, d]."""
@@ -126,3 +137,10 @@ def with_hash(
     width = ordinary.key.out_features // ordinary.heads
     code = KernelHash(ordinary.heads, width, bits, anchors, seed)
     return AdditiveAttention(ordinary, None, code, form, refit)
+
+
+def with_bias(linear: nn.Linear) -> nn.Linear:
+    """`linear` with a bias, of zeros where it had none: a place for what calibration finds."""
+    if linear.bias is None:
+        linear.bias = nn.Parameter(torch.zeros_like(linear.weight[:, 0]))
+    return linear

@@ -77,6 +77,4 @@ def refit(
     gram += RIDGE * gram.diagonal().mean() * torch.eye(width, dtype=gram.dtype, device=gram.device)
     found = torch.linalg.solve(gram, answer).to(attention.output.weight.dtype)
     attention.output.weight.copy_(found[:-1].T)
-    if attention.output.bias is None:
-        attention.output.bias = nn.Parameter(torch.zeros_like(found[-1]))
     attention.output.bias.copy_(found[-1])
