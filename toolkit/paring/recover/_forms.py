@@ -8,10 +8,39 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..recipe import Step
+from ..recipe import Recipe, Step
+from ..sources._loaded import seeded
+from ..transforming import apply_step
 from ..transforms import discover
 
 Auxiliary = Callable[[nn.Module], torch.Tensor]
+
+
+def applied(
+    model: nn.Module,
+    recipe: Recipe,
+    places: slice,
+    seed: int,
+    calibration: Sequence[torch.Tensor],
+    original: nn.Module,
+) -> nn.Module:
+    """`model`, consumed, after the recipe's transforms at `places`, fitted to images where they can be.
+
+    Args:
+        model: on the CPU, as `original`.
+        recipe: whose transforms are meant.
+        places: a part of them.
+        seed: of the weights that a transform draws.
+        calibration: images [B, C, H, W], in batches.
+        original: the untransformed model, opened.
+    """
+    with seeded(seed):
+        for step in recipe.transforms[places]:
+            model = apply_step(model, step, recipe)
+            fit = getattr(discover()[step.name], "calibrate", None)
+            if fit is not None:
+                model = fit(model, calibration, original)
+    return model
 
 
 def trainable(model: nn.Module, steps: Sequence[Step]) -> nn.Module:

@@ -18,24 +18,25 @@ from paring_runtimes.artifact import check_target
 from paring_runtimes.errors import RecoveryError
 
 from ..data import Preprocess
+from ..data._images import evenly
 from ..opening import open_source, preprocessing
 from ..recipe import Recipe, Recover, dump_recipe
 from ..sources import LoadedLanguageModel, LoadedModel, digest
-from ..sources._loaded import seeded
-from ..transforming import apply_step, canonical
+from ..transforming import canonical
 from ..versions import tool_versions
 from ._accuracy import answers, summary
 from ._batches import Batches, torch_seed
 from ._checkpoints import Checkpoints
 from ._devices import accelerator_for
 from ._features import BlockOutputs
-from ._forms import auxiliary_losses, frozen, trainable
+from ._forms import applied, auxiliary_losses, frozen, trainable
 from ._loop import Told, Trainer
 from ._loss import Distillation, logits
 from ._schedule import Span, spans
 from ._sets import Sets, read_sets
 from .folder import RECORD, Recovery, structure, write_recovery
 
+CALIBRATION, BATCH = 256, 64  # training images that transforms are fitted to, and how many at once
 NO_BLOCKS = "features: no encoder blocks are known in this model, so that this part of the loss is left out"
 
 
@@ -59,10 +60,14 @@ class Task:
 
     def applied(self, model: nn.Module, first: int, last: int) -> nn.Module:
         """`model`, consumed, after the transforms number `first` to `last` (exclusive)."""
-        with seeded(torch_seed(self.wanted.seed, last)):
-            for step in self.recipe.transforms[first:last]:
-                model = apply_step(model, step, self.recipe)
-        return model
+        images, chosen = self.sets.training.images, self.sets.chosen
+        chosen = chosen[evenly(len(chosen), CALIBRATION)]
+        batches = [
+            torch.from_numpy(self.preprocess.apply(images[chosen[start : start + BATCH]]))
+            for start in range(0, len(chosen), BATCH)
+        ]
+        seed = torch_seed(self.wanted.seed, last)
+        return applied(model, self.recipe, slice(first, last), seed, batches, self.original.cpu())
 
 
 def recover(
@@ -186,23 +191,23 @@ def _identity(task: Task) -> dict[str, Any]:
 
 
 def _trained(task: Task, trainer: Trainer, stages: tuple[Span, ...]) -> tuple[nn.Module, list[str]]:
-    model, applied, notes = copy.deepcopy(task.source), 0, list[str]()
+    model, done, notes = copy.deepcopy(task.source), 0, list[str]()
     for number, span in enumerate(stages, 1):
-        model, applied = task.applied(model, applied, span.applied), span.applied
+        model, done = task.applied(model, done, span.applied), span.applied
         if trainer.progress.step > span.end:
             continue  # the checkpoint is of a later stage
         task.progress(f"training, stage {number} of {len(stages)}" if len(stages) > 1 else "training")
-        steps = task.recipe.transforms[:applied]
-        model = trainable(model, steps)
+        steps = task.recipe.transforms[:done]
+        model, original = trainable(model, steps), task.original.to(task.accelerator.device)
         with ExitStack() as stack:
             features = None
             if task.wanted.loss.features:
-                theirs = stack.enter_context(BlockOutputs(task.original))
+                theirs = stack.enter_context(BlockOutputs(original))
                 own = stack.enter_context(BlockOutputs(model))
                 features = (theirs, own) if theirs.known and own.known else None
                 notes += [] if features else [NO_BLOCKS]
             auxiliary = auxiliary_losses(steps)
-            loss = Distillation(task.original, model, task.wanted.loss, features, auxiliary)
+            loss = Distillation(original, model, task.wanted.loss, features, auxiliary)
             trainer.train(model, loss, span)
         model = frozen(model.cpu(), steps)
     return model, list(dict.fromkeys(notes))

@@ -11,6 +11,8 @@ A transform is a module with
 - where weights are trained in another form than they are exported in, `trainable(model) -> nn.Module`
   (straight-through forms in place) and `frozen(model) -> nn.Module` (back to what exports). Both keep the
   names and shapes that `apply` gives to what is exported, and leave what another transform changed;
+- `calibrate(model, batches, original) -> nn.Module`: fits what `apply` put in to images, given in batches
+  [B, C, H, W], and to the model as it was before any transform;
 - `auxiliary_loss(model) -> torch.Tensor`: a scalar added to the training loss, after a forward pass.
 """
 

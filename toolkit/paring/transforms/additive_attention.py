@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ._additive import AdditiveAttention, fit_default, fit_to, with_hash, with_thresholds
+from ._additive import AdditiveAttention, fit_default, fit_to, frozen, trainable, with_hash, with_thresholds
 from ._encoder import Block, find, open_encoder, why_not
 from ._encoder.block import Attention
 from .traits import Traits
+
+__all__ = ["TRAITS", "Config", "apply", "calibrate", "check", "frozen", "trainable"]
 
 TRAITS = Traits(
     title="ShiftAddViT: attention by additions over binary queries and keys",
