@@ -22,7 +22,7 @@ PathLike = str | os.PathLike[str]
 EXTRAS = {
     "torch": "torch", "torchvision": "torch", "safetensors": "torch", "timm": "torch",
     "transformers": "torch", "optimum": "torch", "PIL": "torch",
-    "gguf": "gguf", "accelerate": "gguf",
+    "gguf": "gguf", "accelerate": "recover",
     "onnx": "onnx", "onnxscript": "onnx", "onnxslim": "onnx", "onnx_ir": "onnx",
     "onnxruntime": "ort",
     "scipy": "report", "jinja2": "report", "matplotlib": "report", "cpuinfo": "report",

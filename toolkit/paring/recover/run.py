@@ -191,23 +191,23 @@ def _identity(task: Task) -> dict[str, Any]:
 
 
 def _trained(task: Task, trainer: Trainer, stages: tuple[Span, ...]) -> tuple[nn.Module, list[str]]:
-    model, applied, notes = copy.deepcopy(task.source), 0, list[str]()
+    model, done, notes = copy.deepcopy(task.source), 0, list[str]()
     for number, span in enumerate(stages, 1):
-        model, applied = task.applied(model, applied, span.applied), span.applied
+        model, done = task.applied(model, done, span.applied), span.applied
         if trainer.progress.step > span.end:
             continue  # the checkpoint is of a later stage
         task.progress(f"training, stage {number} of {len(stages)}" if len(stages) > 1 else "training")
-        steps = task.recipe.transforms[:applied]
-        model = trainable(model, steps)
+        steps = task.recipe.transforms[:done]
+        model, original = trainable(model, steps), task.original.to(task.accelerator.device)
         with ExitStack() as stack:
             features = None
             if task.wanted.loss.features:
-                theirs = stack.enter_context(BlockOutputs(task.original))
+                theirs = stack.enter_context(BlockOutputs(original))
                 own = stack.enter_context(BlockOutputs(model))
                 features = (theirs, own) if theirs.known and own.known else None
                 notes += [] if features else [NO_BLOCKS]
             auxiliary = auxiliary_losses(steps)
-            loss = Distillation(task.original, model, task.wanted.loss, features, auxiliary)
+            loss = Distillation(original, model, task.wanted.loss, features, auxiliary)
             trainer.train(model, loss, span)
         model = frozen(model.cpu(), steps)
     return model, list(dict.fromkeys(notes))

@@ -103,7 +103,8 @@ def _why_not_block(number: int, block: Block) -> list[str]:
         kind = type(getattr(block.attention, name)).__name__
         if kind != "Linear":
             return [
-                f"block {number} has a {kind} as {name} projection: additive_attention goes before what makes it"
+                f"block {number} has a {kind} as {name} projection: additive_attention goes before what"
+                " makes it"
             ]
     if any(reducer.needs_class_scores for reducer in block.reducers):
         return [
