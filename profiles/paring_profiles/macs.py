@@ -54,16 +54,16 @@ def count(
         MissingExtraError: onnx or onnxruntime is not installed.
     """
     model = open_graph(Path(path))
-    counted = [node for node in model.graph.node if _key(node) in FORMULAS]
+    counted = [node for node in model.graph.node if operator_key(node) in FORMULAS]
     names = {name for node in counted for name in (*node.input, *node.output) if name}
-    repeated = bodies(model, lambda node: _key(node) in FORMULAS)
+    repeated = bodies(model, lambda node: operator_key(node) in FORMULAS)
     real, turns = real_shapes(Path(path), model, shapes, names, feeds, repeated)
     calls = [(node, real) for node in counted]
     calls += [call for body in repeated for call in body.calls(turns)]
     by_operator: Counter[str] = Counter()
     unknown = _unknown(model.graph.node)
     for node, sizes in calls:
-        macs = FORMULAS[_key(node)](_with_shapes(node, sizes))
+        macs = FORMULAS[operator_key(node)](with_shapes(node, sizes))
         if macs is None:
             unknown.add(_title(node))
         else:
@@ -76,7 +76,8 @@ def count(
     )
 
 
-def _key(node: onnx.NodeProto) -> tuple[str, str]:
+def operator_key(node: onnx.NodeProto) -> tuple[str, str]:
+    """Return domain and name, by which formulas are found; the standard domain is ""."""
     return ("" if node.domain in _STANDARD else node.domain), node.op_type
 
 
@@ -84,7 +85,8 @@ def _title(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in _STANDARD else f"{node.domain}.{node.op_type}"
 
 
-def _with_shapes(node: onnx.NodeProto, real: Mapping[str, Shape]) -> Node:
+def with_shapes(node: onnx.NodeProto, real: Mapping[str, Shape]) -> Node:
+    """Return a node with the shapes of its tensors."""
     import onnx
 
     return Node(
@@ -101,11 +103,11 @@ def _unknown(nodes: Iterable[onnx.NodeProto], outermost: bool = True) -> set[str
     """
     found = set()
     for node in nodes:
-        domain, name = _key(node)
+        domain, name = operator_key(node)
         if domain == "":
             if name in UNCOUNTED:
                 found.add(name)
-        elif _key(node) not in FORMULAS and not (domain == "com.microsoft" and name in FREE_MICROSOFT):
+        elif (domain, name) not in FORMULAS and not (domain == "com.microsoft" and name in FREE_MICROSOFT):
             found.add(_title(node))
         repeated = outermost and node.op_type == "Scan"
         inside = _unknown(body_of(node).node, False) if repeated else _inside(node)
@@ -117,7 +119,7 @@ def _inside(node: onnx.NodeProto) -> set[str]:
     """Return what multiplies in a loop's or a branch's body: how often it runs is not known."""
     bodies = [g for a in node.attribute for g in ([a.g] if a.HasField("g") else a.graphs)]
     nodes = [inner for body in bodies for inner in body.node]
-    return {_title(inner) for inner in nodes if _key(inner) in FORMULAS} | _unknown(nodes, False)
+    return {_title(inner) for inner in nodes if operator_key(inner) in FORMULAS} | _unknown(nodes, False)
 
 
 def _parameters(model: onnx.ModelProto) -> int:

@@ -58,7 +58,7 @@ def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:
     draft = _sibling(path, "tmp")
     try:
         draft.write_text(text, encoding="utf-8")
-        _fsync(draft)
+        fsync(draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -192,7 +192,7 @@ def _put_in_place(draft: Path, target: Path, overwrite: bool) -> None:
             draft.rename(target)  # an empty folder may be there: POSIX replaces it
         except OSError as error:
             raise ArtifactError(f"{target}: cannot be put in place ({error.strerror})") from None
-        _fsync(target.parent)
+        fsync(target.parent)
         return
     old = _sibling(target, "old")
     target.rename(old)
@@ -201,7 +201,7 @@ def _put_in_place(draft: Path, target: Path, overwrite: bool) -> None:
     except BaseException:
         old.rename(target)
         raise
-    _fsync(target.parent)
+    fsync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -230,11 +230,11 @@ def _sibling(path: Path, ending: str) -> Path:
 
 def _fsync_tree(root: Path) -> None:
     for path in root.rglob("*"):
-        _fsync(path)
-    _fsync(root)
+        fsync(path)
+    fsync(root)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Flush a file or a folder to the disk, but not on Windows, which cannot open a folder."""
     if os.name == "nt":
         return

@@ -71,7 +71,7 @@ def test_a_kill_while_writing_leaves_the_one_before(tmp_path: Path, monkeypatch:
     for at in range(1, 5):  # after the draft, and after the rename, of either file
         steps = 0
         with monkeypatch.context() as patched:
-            patched.setattr(_checkpoints, "_flush", dies)
+            patched.setattr(_checkpoints, "fsync", dies)
             with pytest.raises(KeyboardInterrupt):
                 checkpoints.save({"model.weight": torch.zeros(3)}, Progress(8))
         found = checkpoints.latest()

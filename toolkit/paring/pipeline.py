@@ -22,7 +22,8 @@ from .recipe import Gate, Recipe
 from .recover.folder import read_recovery
 from .robustness import robustness
 from .sources import LoadedLanguageModel, LoadedModel, LoadedVisionLanguageModel, digest
-from .transforming import canonical, transform
+from .transforming import transform
+from .transforms._opening import canonical
 from .vision_language import convert_vision_language
 
 __all__ = ["Converted", "convert"]

@@ -10,12 +10,14 @@ from torch import nn
 
 from paring_runtimes.errors import RecipeError, TransformRefused
 
-from .data import ImageData, Preprocess, load_data
+from .data import ImageData, load_data
+from .opening import preprocessing
 from .recipe import Recipe
 from .sources import LoadedModel
 from .transforming import transform
 from .transforms import shift_linear
-from .transforms._shift.choice import candidates, named, opened
+from .transforms._opening import canonical
+from .transforms._shift.choice import candidates, named
 from .transforms._shift.sensitivity import LayerSensitivity, advised, sensitivity
 
 NAME, BATCH = "shift_linear", 64
@@ -93,22 +95,13 @@ def _opened(recipe: Recipe, source: LoadedModel) -> tuple[nn.Module, shift_linea
     place = names.index(NAME)
     before = recipe.model_copy(update={"transforms": recipe.transforms[:place]})
     config: shift_linear.Config = recipe.transforms[place].config
-    return opened(transform(source.model, before)), config
+    return canonical(transform(source.model, before)), config
 
 
 def _images(recipe: Recipe, source: LoadedModel) -> tuple[ImageData, torch.Tensor]:
     if recipe.data is None:
         raise RecipeError("data: missing; give labelled images with --data")
-    channels, *size = source.input_shape
-    unsaid = Preprocess(size=(size[0], size[1]), channels=channels if channels in (1, 3) else 3)
-    wanted = recipe.data
-    preprocess = (source.preprocess or unsaid).overridden(
-        size=wanted.image_size,
-        channels=wanted.channels,
-        padding=wanted.padding,
-        mean=wanted.mean,
-        std=wanted.std,
-    )
+    wanted, preprocess = recipe.data, preprocessing(recipe, source)
     data = load_data(wanted.source, limit=wanted.limit, size=preprocess.size)
     if not isinstance(data, ImageData):
         raise RecipeError(f"{wanted.source}: {source.spec} needs labelled images, and this is text")

@@ -12,16 +12,8 @@ from torch import nn
 from paring_runtimes.errors import TransformRefused
 
 from .recipe import Recipe, Step
-from .transforms import _decoder, _encoder, discover
-
-
-def canonical(model: nn.Module) -> nn.Module:
-    """The model opened where a family knows it: the same function, a leaner graph."""
-    if not _decoder.why_not(model):
-        return _decoder.open_decoder(model)
-    if not _encoder.why_not(model):
-        _encoder.open_encoder(model)
-    return model
+from .transforms import discover
+from .transforms._opening import canonical
 
 
 def refuse_unexportable(recipe: Recipe) -> None:

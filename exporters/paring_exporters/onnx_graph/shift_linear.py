@@ -165,6 +165,8 @@ def lower(model: Any, flavour: str = "float") -> int:
     make = {"float": _float, "dequantize": _dequantize, "integer": _integer}[flavour]
     shared: dict[str, Any] = {}
     found = list(_opaque(model.graph))
+    if not found:
+        return 0
     for node in found:
         layer = Layer(model.graph, node, shared)
         y = make(layer, model.opset_imports[""])
@@ -198,9 +200,8 @@ def _drop_unused(graph: Any) -> None:
 
 
 def _float(layer: Layer, opset: int) -> Any:
-    dtype = layer.scales().dtype
-    weight = _decoded(layer, dtype.type)
     scale = layer.scales()
+    weight = _decoded(layer, scale.dtype.type)
     if layer.group:
         weight = layer.op("Reshape", weight, layer.sizes(*scale.shape, layer.group))
         weight = layer.op("Mul", weight, layer.constant(scale[..., None], f"{layer.scale.name}.column"))

@@ -33,6 +33,14 @@ def vectorise(schedule: Any, loop: Any, most: int = LANES) -> None:
     schedule.vectorize(inner)
 
 
+def finish_tile(schedule: Any, block: Any, reduction: Any, store: Any) -> None:
+    """Clear and store a tile [rows, columns] that is summed in registers: rows unrolled, columns in vectors."""
+    for stage in (schedule.decompose_reduction(block, reduction), store):
+        *_, rows, columns = schedule.get_loops(stage)
+        schedule.unroll(rows)
+        vectorise(schedule, columns)
+
+
 def parts_for(schedule: Any, outer: Sequence[Any], rows: Any, threads: int) -> int:
     """In how many parts to split the rows so that each thread has work: 1 where outer loops suffice."""
     if prod(extent(schedule, loop) for loop in outer) >= threads:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paring_exporters.tvm.binary_loops import column_tile, extent, vectorise
+from paring_exporters.tvm.binary_loops import column_tile, extent, finish_tile, vectorise
 from paring_exporters.tvm.binary_pack import LANES
 from paring_exporters.tvm.matadd import schedule_look_up
 
@@ -47,11 +47,7 @@ def schedule_quadratic(schedule: Any) -> None:
             schedule.reverse_compute_at(schedule.get_sblock(name), tiles, preserve_unit_loops=True)
     schedule.unroll(rows)
     vectorise(schedule, columns)
-    zero = schedule.decompose_reduction(block, m)
-    for stage in (zero, store):
-        *_, rows, columns = schedule.get_loops(stage)
-        schedule.unroll(rows)
-        vectorise(schedule, columns)
+    finish_tile(schedule, block, m, store)
     _at(schedule, "scores_keys", head)
     for name in ("k_bits", "q_bits"):
         _schedule_rows(schedule, name, head)

@@ -19,7 +19,7 @@ from typing import Any
 from tvm import te, tirx
 from tvm.s_tir import Schedule
 
-from paring_exporters.tvm.binary_loops import column_tile, extent, parts_for, vectorise
+from paring_exporters.tvm.binary_loops import column_tile, extent, finish_tile, parts_for, vectorise
 from paring_exporters.tvm.binary_pack import WORD, bit_of, words
 from paring_exporters.tvm.target import threads_of
 from paring_runtimes.errors import ExportError
@@ -174,11 +174,7 @@ def _schedule_tiles(schedule: Any) -> None:
     schedule.parallel(schedule.fuse(batch, n))
     schedule.unroll(rows)
     vectorise(schedule, columns)
-    zero = schedule.decompose_reduction(block, k)
-    for stage in (zero, store):
-        *_, rows, columns = schedule.get_loops(stage)
-        schedule.unroll(rows)
-        vectorise(schedule, columns)
+    finish_tile(schedule, block, k, store)
 
 
 def _row_tile(rows: int, columns: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paring_profiles.mac_formulas import FORMULAS, Node, Shape
+from paring_profiles.macs import operator_key, with_shapes
 from paring_profiles.onnx_graph import open_graph, real_shapes
 
 from .evidence import Evidence, tensor_bits
@@ -98,15 +99,15 @@ def ledger(
     where, chip = Path(path), prices()
     model = open_graph(where)
     evidence = Evidence(where, model)
-    nodes = [node for node in model.graph.node if _key(node) in PRODUCTS or node.op_type in SIMPLE]
+    nodes = [node for node in model.graph.node if operator_key(node) in PRODUCTS or node.op_type in SIMPLE]
     nodes = [node for node in nodes if not evidence.is_constant(node.output[0])]  # done once, at load
     names = {name for node in nodes for name in (*node.input, *node.output) if name}
     real, _ = real_shapes(where, model, shapes, names)
     clerk = _Clerk(evidence, _types(model), chip, accounting == "paper", as_int8)
     entries, unpriced = [], _unpriced(model)
     for node in nodes:
-        shaped = _with_shapes(node, real)
-        products = PRODUCTS[_key(node)](shaped) if _key(node) in PRODUCTS else []
+        shaped = with_shapes(node, real)
+        products = PRODUCTS[operator_key(node)](shaped) if operator_key(node) in PRODUCTS else []
         if products is None:
             unpriced.add(node.op_type)
         elif products:
@@ -191,23 +192,10 @@ class _Clerk:
         )
 
 
-def _key(node: onnx.NodeProto) -> tuple[str, str]:
-    return ("" if node.domain in ("", "ai.onnx") else node.domain), node.op_type
-
-
 def _unpriced(model: onnx.ModelProto) -> set[str]:
     """Operators that multiply and sum, and that no product describes."""
-    return {n.op_type for n in model.graph.node if _key(n) in FORMULAS and _key(n) not in PRODUCTS}
-
-
-def _with_shapes(node: onnx.NodeProto, real: Mapping[str, Shape]) -> Node:
-    import onnx
-
-    return Node(
-        inputs=tuple(real[name] if name else None for name in node.input),
-        outputs=tuple(real.get(name) if name else None for name in node.output),
-        attributes={a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
-    )
+    unknown = FORMULAS.keys() - PRODUCTS.keys()
+    return {node.op_type for node in model.graph.node if operator_key(node) in unknown}
 
 
 def _types(model: onnx.ModelProto) -> dict[str, int]:

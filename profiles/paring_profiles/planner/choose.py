@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def choose_by_latency(fit: Fit, table: Table, latency_ms: float, text_tokens: in
             f"{table.name}: no model within {latency_ms:g} ms; the fastest takes {min(timed.values()):g} ms"
         )
     found = _among(fit, within, text_tokens)
-    return Answer(**{**vars(found), "latency_ms": timed[found.parameters, found.tokens]})
+    return replace(found, latency_ms=timed[found.parameters, found.tokens])
 
 
 def frontier(fit: Fit, budgets: Sequence[Budget]) -> list[Answer]:

@@ -10,8 +10,9 @@ from models import FAMILIES, build, timm_vit, transformers_vit
 from torch import nn
 
 from paring.transforms import shift_linear, token_prune
+from paring.transforms._opening import canonical
 from paring.transforms._shift import Form, Patchwise, ShiftLinear, frozen, trainable
-from paring.transforms._shift.choice import candidates, kind, opened
+from paring.transforms._shift.choice import candidates, kind
 from paring.transforms._shift.sensitivity import LayerSensitivity, advised, sensitivity, snr_db
 from paring.transforms.shift_linear import Config
 
@@ -126,7 +127,7 @@ def test_kinds_by_name() -> None:
 
 def test_a_trained_model_is_frozen_where_it_was() -> None:
     torch.manual_seed(0)
-    plain = opened(timm_vit(depth=2).eval())
+    plain = canonical(timm_vit(depth=2).eval())
     model = shift_linear.apply(copy.deepcopy(plain), Config(layers=("all",), two_term=("head",)))
     x = torch.randn(2, 3, 32, 32)
     before, places = model(x), shifting(model)
@@ -142,7 +143,7 @@ def test_a_trained_model_is_frozen_where_it_was() -> None:
 
 def test_sensitivity_is_of_each_layer_alone_and_leaves_the_model() -> None:
     torch.manual_seed(0)
-    model = opened(timm_vit(depth=2).eval())
+    model = canonical(timm_vit(depth=2).eval())
     before = copy.deepcopy(model.state_dict())
     inputs = [torch.randn(3, 3, 32, 32), torch.randn(2, 3, 32, 32)]
     with torch.inference_mode():

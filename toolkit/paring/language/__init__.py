@@ -17,9 +17,10 @@ from ..converted import Converted, finish
 from ..data import TextData, load_data
 from ..recipe import Recipe
 from ..sources import LoadedLanguageModel, digest
-from ..transforming import canonical, transform
+from ..transforming import transform
 from ..transforms import gem_filter
 from ..transforms._decoder import Decoder, find, why_not
+from ..transforms._opening import canonical
 from .building import LanguageJob, build
 from .perplexity import Perplexity, chunks_of, decoder_losses, gate, perplexity
 

@@ -15,9 +15,9 @@ from paring_profiles.statistics import wilson
 from paring_runtimes.errors import ExportError, RecipeError
 
 from ..sources import LoadedLanguageModel
-from ..transforming import canonical
 from ..transforms._decoder import find, why_not
 from ..transforms._gem_filter import choose_layer
+from ..transforms._opening import canonical
 from ..transforms.gem_filter import Config, recall_by_layer
 from .needles import FILLER, NeedlePrompt, needle_prompts
 

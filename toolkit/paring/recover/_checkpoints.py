@@ -7,7 +7,6 @@ checkpoint, and a pair that does not fit is skipped for the one before it. The l
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from paring_runtimes.artifact import sha256_of
+from paring_runtimes.artifact import fsync, sha256_of
 from paring_runtimes.errors import RecoveryError
 
 KEPT = 2
@@ -113,16 +112,6 @@ def whole(file: Path, write: Callable[[Path], Any]) -> None:
     """Write `file` by way of a temporary one, so that it is there whole or not at all."""
     draft = file.with_name(f".{file.name}.tmp")
     write(draft)
-    _flush(draft)
+    fsync(draft)
     draft.replace(file)
-    _flush(file.parent)
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt":  # which cannot open a folder
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    fsync(file.parent)

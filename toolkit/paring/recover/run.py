@@ -23,7 +23,8 @@ from ..opening import calibration_batches, open_source, preprocessing
 from ..recipe import Recipe, Recover, dump_recipe
 from ..sources import LoadedLanguageModel, LoadedModel, digest
 from ..sources._loaded import seeded
-from ..transforming import apply_step, canonical
+from ..transforming import apply_step
+from ..transforms._opening import canonical
 from ..versions import tool_versions
 from ._accuracy import answers, summary
 from ._batches import Batches, torch_seed

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ._opening import canonical
 from ._shift import Form, frozen, shifted, trainable
-from ._shift.choice import KINDS, candidates, matches, named, nearest, opened, skeleton
+from ._shift.choice import KINDS, candidates, matches, named, nearest, skeleton
 from ._shift.layer import is_patchwise
 from ._shift.surgery import replaced
 from .traits import Traits
@@ -118,7 +119,7 @@ def _weight(layer: nn.Module) -> torch.Tensor:
 
 def apply(model: nn.Module, config: Config) -> nn.Module:
     """Replace the chosen layers. The model given is changed and returned, its encoder or decoder opened."""
-    model = opened(model)
+    model = canonical(model)
     layers = candidates(model)
     chosen = named(config.layers, layers) - named(config.exclude, layers)
 

@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from .. import _decoder, _encoder
+from .. import _decoder
+from .._opening import canonical
 from .layer import is_patchwise
 
 KINDS = ("mlp", "attention", "patch_embed", "head", "all")
@@ -18,23 +19,14 @@ MLP |= {"linear1", "linear2", "gate_proj", "up_proj", "down_proj"}
 HEADS = {"head", "heads", "head_dist", "lm_head", "classifier", "fc", "visual_projection", "text_projection"}
 
 
-def opened(model: nn.Module) -> nn.Module:
-    """The model with its encoder or decoder opened, where a family knows it: its linear layers are apart."""
-    if not _decoder.why_not(model):
-        return _decoder.open_decoder(model)
-    if not _encoder.why_not(model):
-        _encoder.open_encoder(model)
-    return model
-
-
 def skeleton(model: nn.Module) -> nn.Module:
-    """What `opened` would give, of a copy without values; `model` is left as it is."""
+    """What `canonical` would give, of a copy without values; `model` is left as it is."""
     memo: dict[int, object] = {}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.to("meta")
-    return opened(copy.deepcopy(model, memo))
+    return canonical(copy.deepcopy(model, memo))
 
 
 def candidates(model: nn.Module) -> dict[str, nn.Module]:

@@ -63,7 +63,7 @@ def trainable(model: nn.Module, original: nn.Module | None = None) -> nn.Module:
 
     Args:
         model: whatever holds shift layers.
-        original: the model before the transform, opened the same way (paring.transforming.canonical). Where
+        original: the model before the transform, opened the same way (_opening.canonical). Where
             it has a layer at the same path and of the same shape, training starts at that layer's weights.
     """
     floats = {} if original is None else dict(original.named_modules())
