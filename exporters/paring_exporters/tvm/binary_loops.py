@@ -34,7 +34,7 @@ def vectorise(schedule: Any, loop: Any, most: int = LANES) -> None:
 
 
 def finish_tile(schedule: Any, block: Any, reduction: Any, store: Any) -> None:
-    """Clear and store a tile [rows, columns] that is summed in registers: rows unrolled, columns in vectors."""
+    """Clear and store a tile [rows, columns] summed in registers: rows unrolled, columns in vectors."""
     for stage in (schedule.decompose_reduction(block, reduction), store):
         *_, rows, columns = schedule.get_loops(stage)
         schedule.unroll(rows)
