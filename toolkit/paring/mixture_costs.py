@@ -162,7 +162,14 @@ def _exported(experts: Sequence[nn.Module], x: torch.Tensor, recipe: Recipe, fol
         beside = folder / str(index)
         beside.mkdir()
         request = Request(
-            x, "x", ("y",), wanted.opset or DEFAULT_OPSET, wanted.precision, (), optimizer=wanted.optimizer
+            x,
+            "x",
+            ("y",),
+            wanted.opset or DEFAULT_OPSET,
+            wanted.precision,
+            (),
+            optimizer=wanted.optimizer,
+            shift=wanted.shift,
         )
         written.append(exporters()[wanted.format].export(expert, request, beside).entry)
     return written
