@@ -24,6 +24,7 @@ from paring_runtimes.errors import ParityError
 
 from .data import ImageData, Preprocess
 from .mixture_facts import expert_shares
+from .parameters import parameter_count
 from .quality import correct
 from .recipe import Recipe, dump_recipe
 from .robustness import Conditions
@@ -100,7 +101,7 @@ def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
     example = job.source.example(1, None, torch.Generator().manual_seed(0))
     pixels = example[job.source.input_name]
     graph: dict[str, Any] = {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": parameter_count(model),
         "tokens_per_layer": tokens_per_layer(model, pixels),
         "random_weights": job.source.random_weights,
     }

@@ -19,6 +19,7 @@ from paring_runtimes.generation.language_model import language_model_of
 
 from .converted import Converted, finish
 from .language.building import LanguageJob, manifest_of
+from .parameters import parameter_count
 from .recipe import Recipe
 from .sources import LoadedVisionLanguageModel, digest
 from .transforming import refuse_unexportable, transform
@@ -86,7 +87,7 @@ def _build(job: LanguageJob, model: VisionLanguage, folder: Path, marks: str, ro
     source.keep(folder)
     graph = {
         "task": TASK,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": parameter_count(model),
         "random_weights": source.random_weights,
         "tokens_per_layer": model.image_rows(),
         "generation": facts,

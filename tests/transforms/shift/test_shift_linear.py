@@ -9,6 +9,7 @@ import torch
 from models import FAMILIES, build, timm_vit, transformers_vit
 from torch import nn
 
+from paring.parameters import parameter_count
 from paring.transforms import shift_linear, token_prune
 from paring.transforms._opening import canonical
 from paring.transforms._shift import Form, Patchwise, ShiftLinear, frozen, trainable
@@ -176,3 +177,10 @@ def test_advice() -> None:
     assert told == {"good": "shift", "noisy": "two_term", "lossy": "two_term", "bad": "exclude"}
     assert [one.path for one in advised(found, 20)][:2] == ["bad", "noisy"]
     assert {one.path: one.advice for one in advised(found, 20)}["lossy"] == "shift"
+
+
+@pytest.mark.parametrize("terms", [1, 2])
+def test_packed_weights_are_parameters_too(terms: int) -> None:
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4, bias=False))
+    shifted = shift_linear.apply(copy.deepcopy(model), Config(layers=("all",), terms=terms))
+    assert parameter_count(shifted) == parameter_count(model) == 6 * 5 + 5 + 5 * 4

@@ -24,6 +24,7 @@ from paring_exporters.request import DEFAULT_OPSET
 from paring_runtimes import Manifest, Session, TensorSpec
 from paring_runtimes.errors import ParityError
 
+from ..parameters import parameter_count
 from ..recipe import Recipe, dump_recipe
 from ..transforms import gem_filter
 from ..transforms._decoder import Decoder
@@ -99,7 +100,7 @@ def build(
     job.source.keep(folder)
     graph = {
         "task": "text-generation",
-        "parameters": sum(parameter.numel() for parameter in decoder.parameters()),
+        "parameters": parameter_count(decoder),
         "random_weights": job.source.random_weights,
         "generation": facts,
     }
