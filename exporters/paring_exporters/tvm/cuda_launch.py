@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import tvm
+import numpy as np
 from tvm import tirx
 
 _SIGNATURE = re.compile(r'extern "C" __global__ void .*?(main_kernel\w*)\(([^)]*)\);')
@@ -58,8 +58,7 @@ def launches(function: Any, source: str) -> list[Launch]:
 
 def parameters(function: Any) -> list[Buffer]:
     """Return the parameters of a PrimFunc."""
-    buffers = [function.buffer_map[parameter] for parameter in function.params]
-    return [Buffer(str(one.name), _shape(one), str(one.dtype)) for one in buffers]
+    return [Buffer(str(one.name), _shape(one), str(one.dtype)) for one in function.params]
 
 
 def scratch_bytes(function: Any) -> int:
@@ -68,15 +67,11 @@ def scratch_bytes(function: Any) -> int:
     TVM lets one stand for several that are not needed at once, so that each gets what the largest needs.
     """
     made = [one for one in function.body.block.alloc_buffers if one.scope() == "global"]
-    return max((math.prod(_shape(one)) * _item_bytes(one) for one in made), default=0)
+    return max((math.prod(_shape(one)) * np.dtype(str(one.dtype)).itemsize for one in made), default=0)
 
 
 def _shape(buffer: Any) -> tuple[int, ...]:
     return tuple(int(extent) for extent in buffer.shape)
-
-
-def _item_bytes(buffer: Any) -> int:
-    return -(-int(tvm.DataType(str(buffer.dtype)).bits) // 8)
 
 
 def _bound(node: Any) -> dict[str, int]:
