@@ -6,7 +6,7 @@
 
 OUT becomes a transformers folder (`LlavaForConditionalGeneration`, `LlavaProcessor`). The projector between
 the halves (two layers, https://arxiv.org/abs/2310.03744) is random, so that it answers nonsense until
-trained; `assemble` takes what puts trained weights there. Images are 224 pixels a side, 256 tokens of features each;
+trained; `assemble` takes what puts trained weights there. Images are 224 pixels a side, 256 tokens each;
 the image's token takes the id of a token that SmolLM2 has and this model has no use for, so that the
 language model keeps its 49,152 embeddings.
 """
@@ -73,6 +73,7 @@ def tokenizer_of(gguf: Path) -> PreTrainedTokenizerFast:
         additional_special_tokens=[IMAGE],
         chat_template=read.chat_template,
         clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],  # Llama takes no token types
         model_max_length=8192,
     )
 
