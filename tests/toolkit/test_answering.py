@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from paring.answering import Asking, alone, answer_quality
+from paring.answering.asking import ended
 from paring.cli import app
 from paring.data import Question, QuestionData
 from paring.gates import gate
@@ -91,6 +92,12 @@ def test_max_drop_is_of_what_the_data_measure(source: str, metric: str, tmp_path
 def test_braces_of_a_question_are_text() -> None:
     asked = Question(Path("a.png"), "what is {this}?", "yes", "a")
     assert Asking("<image> {question} A:", "choice").text(asked) == "<image> what is {this}? A:"
+
+
+def test_an_answer_that_begins_another_gets_its_end() -> None:
+    assert ended([[5], [3, 4], [3]], (2,)) == [[5, 2], [3, 4, 2], [3, 2]]
+    assert ended([[5], [3, 4], [4, 3]], (2,)) == [[5], [3, 4], [4, 3]]
+    assert ended([[3], [3, 4]], ()) == [[3], [3, 4]]
 
 
 def test_an_answer_follows_one_blank() -> None:

@@ -5,13 +5,15 @@ Two ways to judge:
 - "generate": the answer is what the model says, greedily. It is right when it equals the data's answer but
   for blanks around it, case and a full stop at its end.
 - "choice": the answer is that of the data's closed set which the model finds likeliest behind the prompt,
-  by the sum of log p over its tokens; of equals, the first.
+  by the sum of log p over its tokens; of equals, the first. Where the tokens of one answer begin another
+  ("1" and "12"), the end token is counted with every answer, or the shorter one would always be likelier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -134,8 +136,15 @@ def _choose(
     for question, image in zip(questions, images, strict=True):
         prompt = asking.text(question)
         options = [behind(session.tokenizer, prompt, asking.answer_text(one)) for one in answers]
-        scores = session.score(prompt, options, image=image)
+        scores = session.score(prompt, ended(options, session.model.eos_token_ids), image=image)
         yield answers[int(np.argmax(scores.log_likelihoods))]
+
+
+def ended(options: Sequence[list[int]], ends: Sequence[int]) -> list[list[int]]:
+    """The options as they are, or each with the end token where one begins another."""
+    ordered = sorted(options)
+    begins = any(more[: len(one)] == one for one, more in pairwise(ordered))
+    return [[*one, ends[0]] if begins and ends else list(one) for one in options]
 
 
 def behind(tokenizer: TextTokenizer, prompt: str, text: str) -> list[int]:
