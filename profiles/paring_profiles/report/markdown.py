@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paring_profiles.report import answers, details, experts, robustness, tables
+from paring_profiles.report import answers, details, experts, questions, robustness, tables
 from paring_profiles.report.headline import headline, others
 from paring_profiles.report.marks import code as _code
 from paring_profiles.report.marks import fence as _fence
@@ -57,7 +57,7 @@ def _bullets(lines: list[str]) -> list[str]:
 def _before_after(profile: Profile) -> list[str]:
     names = [candidate.name for candidate in profile.candidates]
     lines = []
-    for group in robustness.before_after(profile):
+    for group in questions.before_after(profile):
         header = (group.title, "Provenance", *names)
         rows = tuple(
             (row.label, row.provenance or tables.ABSENT, *(_cell(cell) for cell in row.cells))
