@@ -152,6 +152,20 @@ def test_logits_beyond_what_exp_can_take() -> None:
     )
 
 
+def test_classes_that_cannot_be() -> None:
+    inputs = given()
+    with torch.no_grad():
+        inputs["bias"][20:40] = -torch.inf
+    wanted = labels().where((labels() < 20) | (labels() >= 40), 0)
+    compare(
+        inputs,
+        lambda one: chunked_cross_entropy(
+            one["hidden"], one["weight"], wanted, one["bias"], chunk_rows=8, chunk_columns=10
+        ),
+        lambda one: cross_entropy(linear(*one.values()), wanted),
+    )
+
+
 def test_only_what_is_asked_for_gets_a_gradient() -> None:
     inputs = given()
     loss = chunked_cross_entropy(inputs["hidden"], inputs["weight"].detach(), labels())

@@ -107,6 +107,7 @@ class ChunkedLoss(torch.autograd.Function):
         gradients = Gradients(hidden, head, columns, ctx.needs_input_grad)
         block = Block(head, min(chunks.rows, len(hidden)), columns)
         total = torch.zeros((), dtype=head.wide, device=hidden.device)
+        lowest = torch.finfo(head.wide).min
         for span in chunks.of_rows(len(hidden)):
             rows = operand(hidden[span])
             slices, tops, sums = block.slices(len(rows)), [], []
@@ -114,7 +115,7 @@ class ChunkedLoss(torch.autograd.Function):
             for index, (part, logits) in enumerate(zip(columns, slices, strict=True)):
                 head.logits(rows, part, chunks.sharpness, logits)
                 target.see(index, logits)
-                tops.append(logits.amax(1))
+                tops.append(logits.amax(1).clamp_(min=lowest))  # a slice may be -inf throughout
                 sums.append(logits.sub_(tops[-1][:, None]).exp_().sum(1))
             lse = torch.logsumexp(torch.stack(tops) + torch.stack(sums).log(), 0)
             total += target.losses(lse).sum()

@@ -21,7 +21,7 @@ class Labels:
     def see(self, index: int, logits: Tensor) -> None:
         """Take the labels' logits from those [R, C] of slice `index`."""
         place, inside = self._inside(index)
-        self.picked.append((logits.gather(1, place) * inside).squeeze(1))
+        self.picked.append(logits.gather(1, place).where(inside, 0).squeeze(1))
 
     def losses(self, lse: Tensor) -> Tensor:
         """-log softmax(z)_label of each row, [R]."""
