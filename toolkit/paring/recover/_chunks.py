@@ -51,13 +51,17 @@ class Head:
     bias: Tensor | None
 
     @property
-    def wide(self) -> torch.dtype:
-        """The dtype of logits and sums: fp32 at least."""
+    def dtype(self) -> torch.dtype:
+        """Of logits and sums: fp32 at least."""
         return torch.promote_types(self.weight.dtype, torch.float32)
+
+    def wide(self, part: Tensor) -> Tensor:
+        """As it is multiplied: logits of half precision would be no better than their 8 or 11 bits."""
+        return part.to(self.dtype)
 
     def logits(self, rows: Tensor, columns: slice, sharpness: float, out: Tensor) -> Tensor:
         """[R, C] of `columns`, into `out`."""
-        product(rows, operand(self.weight[columns]).T, out)
+        torch.mm(rows, self.wide(self.weight[columns]).T, out=out)
         if self.bias is not None:
             out += self.bias[columns]
         return out if sharpness == 1 else out.mul_(sharpness)
@@ -69,7 +73,7 @@ class Block:
     def __init__(self, like: Head, rows: int, columns: list[slice]) -> None:
         self.columns = columns
         size = rows * (columns[-1].stop if columns else 0)
-        self.room = torch.empty(size, dtype=like.wide, device=like.weight.device)
+        self.room = torch.empty(size, dtype=like.dtype, device=like.weight.device)
 
     def slices(self, rows: int) -> list[Tensor]:
         """One [R, C] for each slice of columns."""
@@ -106,10 +110,10 @@ class ChunkedLoss(torch.autograd.Function):
         head, columns = Head(weight, bias), chunks.of_columns(len(weight))
         gradients = Gradients(hidden, head, columns, ctx.needs_input_grad)
         block = Block(head, min(chunks.rows, len(hidden)), columns)
-        total = torch.zeros((), dtype=head.wide, device=hidden.device)
-        lowest = torch.finfo(head.wide).min
+        total = torch.zeros((), dtype=head.dtype, device=hidden.device)
+        lowest = torch.finfo(head.dtype).min
         for span in chunks.of_rows(len(hidden)):
-            rows = operand(hidden[span])
+            rows = head.wide(hidden[span])
             slices, tops, sums = block.slices(len(rows)), [], []
             target.begin(span)
             for index, (part, logits) in enumerate(zip(columns, slices, strict=True)):
@@ -151,7 +155,7 @@ class Gradients:
     def __init__(self, hidden: Tensor, head: Head, columns: list[slice], wanted: tuple[bool, ...]) -> None:
         self.head, self.columns, self.narrow = head, columns, hidden.dtype
         self.sums = [
-            torch.zeros_like(one, dtype=head.wide) if one is not None and is_wanted else None
+            torch.zeros_like(one, dtype=head.dtype) if one is not None and is_wanted else None
             for one, is_wanted in zip((hidden, head.weight, head.bias), wanted, strict=False)
         ]
         self.wanted = any(one is not None for one in self.sums)
@@ -161,33 +165,11 @@ class Gradients:
         (of_hidden, of_weight, of_bias), part = self.sums, self.columns[index]
         if of_bias is not None:
             of_bias[part] += gradient.sum(0)
-        gradient = operand(gradient.to(rows.dtype))
         if of_hidden is not None:
-            add_product(of_hidden[span], gradient, operand(self.head.weight[part]))
+            of_hidden[span].addmm_(gradient, self.head.wide(self.head.weight[part]))
         if of_weight is not None:
-            add_product(of_weight[part], gradient.T, rows)
+            of_weight[part].addmm_(gradient.T, rows)
 
     def finished(self) -> list[Tensor | None]:
         """In the dtype of the inputs."""
         return [None if one is None else one.to(self.narrow) for one in self.sums]
-
-
-def operand(matrix: Tensor) -> Tensor:
-    """As it is multiplied: GPUs sum products of half precision in fp32, elsewhere it is widened first."""
-    return matrix if matrix.is_cuda else matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-
-
-def product(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """The product a @ b into `out`, of its dtype."""
-    if a.dtype == out.dtype:
-        torch.mm(a, b, out=out)
-    else:
-        torch.mm(a, b, out_dtype=out.dtype, out=out)
-
-
-def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """The product a @ b onto `total`, of its dtype."""
-    if a.dtype == total.dtype:
-        total.addmm_(a, b)
-    else:
-        torch.addmm(total, a, b, out_dtype=total.dtype, out=total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ._chunks import Block, Chunks, Head, Tensor, operand
+from ._chunks import Block, Chunks, Head, Tensor
 
 
 class Labels:
@@ -49,7 +49,7 @@ class Teacher:
 
     def begin(self, rows: slice) -> None:
         """Make all of the teacher's logits of a block of rows."""
-        block = operand(self.hidden[rows])
+        block = self.head.wide(self.hidden[rows])
         self.slices = self.room.slices(len(block))
         sums = []
         for part, out in zip(self.columns, self.slices, strict=True):
