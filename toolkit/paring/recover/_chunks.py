@@ -62,8 +62,8 @@ class Head:
     def logits(self, rows: Tensor, columns: slice, sharpness: float, out: Tensor) -> Tensor:
         """[R, C] of `columns`, into `out`."""
         torch.mm(rows, self.wide(self.weight[columns]).T, out=out)
-        if self.bias is not None:
-            out += self.bias[columns]
+        if self.bias is not None:  # a class may be ruled out by -inf, and a whole slice has no softmax then
+            out.add_(self.bias[columns]).clamp_(min=torch.finfo(self.dtype).min)
         return out if sharpness == 1 else out.mul_(sharpness)
 
 
@@ -78,6 +78,10 @@ class Block:
     def slices(self, rows: int) -> list[Tensor]:
         """One [R, C] for each slice of columns."""
         return [self.room[rows * s.start : rows * s.stop].view(rows, -1) for s in self.columns]
+
+    def first(self, shape: torch.Size) -> Tensor:
+        """One [R, C] at its beginning."""
+        return self.room[: shape.numel()].view(shape)
 
 
 class Target(Protocol):
@@ -109,24 +113,25 @@ class ChunkedLoss(torch.autograd.Function):
         """Go over blocks of rows: all slices' logits, then all slices' gradients."""
         head, columns = Head(weight, bias), chunks.of_columns(len(weight))
         gradients = Gradients(hidden, head, columns, ctx.needs_input_grad)
-        block = Block(head, min(chunks.rows, len(hidden)), columns)
+        most = min(chunks.rows, len(hidden))
+        block, desk = Block(head, most, columns), Block(head, most, columns[:1])
         total = torch.zeros((), dtype=head.dtype, device=hidden.device)
-        lowest = torch.finfo(head.dtype).min
         for span in chunks.of_rows(len(hidden)):
             rows = head.wide(hidden[span])
-            slices, tops, sums = block.slices(len(rows)), [], []
+            slices, sums = block.slices(len(rows)), []
             target.begin(span)
-            for index, (part, logits) in enumerate(zip(columns, slices, strict=True)):
-                head.logits(rows, part, chunks.sharpness, logits)
+            for index, (part, own) in enumerate(zip(columns, slices, strict=True)):
+                logits = head.logits(rows, part, chunks.sharpness, desk.first(own.shape))
                 target.see(index, logits)
-                tops.append(logits.amax(1).clamp_(min=lowest))  # a slice may be -inf throughout
-                sums.append(logits.sub_(tops[-1][:, None]).exp_().sum(1))
-            lse = torch.logsumexp(torch.stack(tops) + torch.stack(sums).log(), 0)
+                top = logits.amax(1)
+                torch.softmax(logits, 1, out=own)
+                sums.append(top - own.amax(1).log_())  # the largest logit is top: lse = z - log softmax(z)
+            lse = torch.logsumexp(torch.stack(sums), 0)
             total += target.losses(lse).sum()
             if gradients.wanted:
                 slope = chunks.share * chunks.sharpness
-                for index, (top, exponentials) in enumerate(zip(tops, slices, strict=True)):
-                    gradient = exponentials.mul_((top - lse).exp_().mul_(slope)[:, None])
+                for index, (part_lse, own) in enumerate(zip(sums, slices, strict=True)):
+                    gradient = own.mul_((part_lse - lse).exp_().mul_(slope)[:, None])
                     target.subtract(index, gradient, slope)
                     gradients.add(index, span, rows, gradient)
         ctx.gradients = gradients.finished()
