@@ -12,6 +12,7 @@ from paring_profiles.report import answers, details, experts, pictures, plots, q
 from paring_profiles.report import curve as curves
 from paring_profiles.report.drawing import Plot
 from paring_profiles.report.headline import headline, others
+from paring_profiles.report.rival import against_int8
 from paring_profiles.result import Candidate, Profile
 from paring_runtimes.errors import MissingExtraError
 
@@ -70,7 +71,7 @@ def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "profile": profile,
         "headline": unbroken(headline(profile)),
-        "others": [unbroken(line) for line in others(profile)],
+        "others": [unbroken(line) for line in (*others(profile), *against_int8(profile))],
         "curve": curves.curve(curve) if curve else None,
         "curve_table": details.curve_table(curve) if curve else None,
         "groups": questions.before_after(profile),

@@ -10,12 +10,14 @@ from paring_profiles.report.marks import code as _code
 from paring_profiles.report.marks import fence as _fence
 from paring_profiles.report.marks import table_lines as _table
 from paring_profiles.report.marks import text as _text
+from paring_profiles.report.rival import against_int8
 from paring_profiles.result import Candidate, Profile
 
 
 def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
     """The whole report as GitHub-flavoured Markdown."""
-    parts = [f"# {_text(headline(profile))}", *_bullets(others(profile)), ""]
+    told = [*others(profile), *against_int8(profile)]
+    parts = [f"# {_text(headline(profile))}", *_bullets(told), ""]
     parts += _noise(profile)
     if curve:
         parts += ["## Accuracy against speed-up", "", *_table(details.curve_table(curve))]
