@@ -241,15 +241,15 @@ class GenerativeSession(Session):
 
     def _filter_for(self, prompts: list[list[int]], options: Options) -> PromptFilter | None:
         """Return the open filter where a prompt is longer than what it keeps."""
-        native, model = self._chooser, self.model.filter
-        if native is None or model is None:
+        native = self._chooser
+        if native is None or self.model.filter is None:
             if options.filter or {options.filter_k, options.pin_first, options.pin_last} != {None}:
                 raise InputError(
                     "filter, filter_k, pin_first, pin_last: this artifact has no filter;"
                     " convert with -t gem_filter"
                 )
             return None
-        chooser = PromptFilter(native, model, options)
+        chooser = PromptFilter(native, self.model, options)
         if options.filter is False or all(len(ids) <= chooser.k for ids in prompts):
             return None
         native.open()
