@@ -69,6 +69,19 @@ class Trunk(nn.Module):
                 self._record.stage_names += [f"block {number}"] * len(stages)
         return self._scaled(tokens) if self.mean_follows else tokens.x
 
+    def hidden_states(self, x: torch.Tensor, levels: Sequence[int]) -> list[torch.Tensor]:
+        """What `levels` blocks give, and at the end what all give, in one pass. [B, N, C] -> [B, N', C] each.
+
+        Args:
+            x: what enters the first block, which is level 0.
+            levels: from 0 to the number of blocks, in any order.
+        """
+        tokens, found = Tokens(x), [x]
+        for block in self.opened():
+            tokens, _ = block(tokens)
+            found.append(tokens.x)
+        return [*(found[level] for level in levels), found[-1]]
+
     def _scaled(self, tokens: Tokens) -> torch.Tensor:
         if tokens.size is None:
             return tokens.x

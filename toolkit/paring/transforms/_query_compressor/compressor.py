@@ -42,9 +42,14 @@ class Widths(NamedTuple):
 
 
 class Patches(NamedTuple):
-    """What depends on the image alone: x [B, P, C], keys and values [B, P, inner]."""
+    """What depends on the image alone, [B, P, inner] each.
 
-    x: torch.Tensor
+    Attributes:
+        queries: x through the first layer of P_q, which is linear: a question's share is added behind it.
+        keys, values: ready for attention.
+    """
+
+    queries: torch.Tensor
     keys: torch.Tensor
     values: torch.Tensor
 
@@ -85,7 +90,7 @@ class QueryCompressor(nn.Module):
 
     def patches(self, x: torch.Tensor, levels: torch.Tensor) -> Patches:
         """The part that no question changes. x [B, P, C], levels [B, P, L * C]."""
-        return Patches(x, self.key_in(self.key(levels)), self.value_in(self.value(levels)))
+        return Patches(self.query[0](x), self.key_in(self.key(levels)), self.value_in(self.value(levels)))
 
     def text_vector(self, state: torch.Tensor) -> torch.Tensor:
         """[B, 1, C_text] -> [B, 1, C].
@@ -100,8 +105,11 @@ class QueryCompressor(nn.Module):
 
     def compress(self, patches: Patches, text: torch.Tensor | None = None) -> torch.Tensor:
         """Patches and a question's vector [B, 1, C] -> tokens [B, regions, C of the language model]."""
-        x = patches.x if text is None else patches.x + text
-        queries = self.down(self.regions.image(self.query(x))).flatten(2).transpose(1, 2)  # [B, R, inner]
+        queries = patches.queries
+        if text is not None:
+            queries = queries + F.linear(text, self.query[0].get_parameter("weight"))
+        queries = self.query[1:](queries)
+        queries = self.down(self.regions.image(queries)).flatten(2).transpose(1, 2)  # [B, R, inner]
         mixed = self._attend(self.query_in(queries), patches.keys, patches.values)
         tokens: torch.Tensor = self.mlp(self.out(mixed))
         return tokens

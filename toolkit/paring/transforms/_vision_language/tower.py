@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -65,6 +67,16 @@ class Tower(nn.Module):
         """Features [B, n, C], and keys [B, K] int64 as places among them, or None."""
         x = self.trunk(self.embedding(pixels))
         return x[:, self.skipped :], self._keys(x) if self.key_share else None
+
+    def levels(self, pixels: torch.Tensor, levels: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [B, n, C], and those of several levels side by side [B, n, len(levels) * C].
+
+        Args:
+            pixels: [B, 3, H, W].
+            levels: a level is the number of blocks passed, from 0 to the selected layer.
+        """
+        *found, x = self.trunk.hidden_states(self.embedding(pixels), levels)
+        return x[:, self.skipped :], torch.cat([own[:, self.skipped :] for own in found], 2)
 
     def _keys(self, x: torch.Tensor) -> torch.Tensor:
         *between, last = (block for block in self.later if isinstance(block, Block))
