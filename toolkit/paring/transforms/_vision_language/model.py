@@ -114,7 +114,7 @@ class VisionLanguage(nn.Module):
         if self.compressor is not None:
             if self.asks:
                 raise ValueError("its image tokens depend on the question: give it to see()")
-            return Encoded(self.compressor.compress(self.patches(pixels), self.prompt_vector()), None)
+            return Encoded(self.compressor.compress(self.patches(pixels), self.prompt_share()), None)
         if self.untile is None:
             found, keys = self.tower(pixels)
             return Encoded(self.projector(found), keys)
@@ -132,21 +132,21 @@ class VisionLanguage(nn.Module):
             raise ValueError("this model has no query compressor")
         return self.compressor.patches(*self.tower.levels(pixels, self.levels))
 
-    def prompt_vector(self) -> torch.Tensor | None:
-        """[1, 1, C of the tower]: what the compressor sees of the constant prompt, where there is one."""
+    def prompt_share(self) -> torch.Tensor | None:
+        """[1, 1, inner]: what the constant prompt adds to the compressor's queries, where there is one."""
         if self.compressor is None or self.prompt_state is None:
             return None
-        return self.compressor.text_vector(self.prompt_state)
+        return self.compressor.share(self.prompt_state)
 
     def question(self, after: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """What the compressor sees of each question, [B, 1, C of the tower]; see `question_state`.
+        """What each question adds to the compressor's queries, [B, 1, inner]; see `question_state`.
 
         Raises:
             ValueError: it looks at none.
         """
         if self.compressor is None or not self.asks:
             raise ValueError("this model's image tokens do not depend on the question")
-        return self.compressor.text_vector(question_state(self.decoder, after, lengths))
+        return self.compressor.share(question_state(self.decoder, after, lengths))
 
     def compress(
         self, patches: Patches, after: torch.Tensor, lengths: torch.Tensor | None = None
@@ -158,9 +158,9 @@ class VisionLanguage(nn.Module):
             after: [B, T] int64, token ids after the image, padded on the right.
             lengths: [B] int64 of them that are real; None for all.
         """
-        asked = self.question(after, lengths)
+        share = self.question(after, lengths)
         assert self.compressor is not None  # `question` says so
-        return self.compressor.compress(patches, asked)
+        return self.compressor.compress(patches, share)
 
     def see(self, pixels: torch.Tensor, after: torch.Tensor, lengths: torch.Tensor | None = None) -> Encoded:
         """`encode`, or where the tokens depend on the question, the same for this question."""
