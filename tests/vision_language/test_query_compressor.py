@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from llava_files import llava, llava_next, pixels
+from llava_files import SIDE, llava, llava_next, pixels
 from safetensors.torch import save_file
 
 from paring.transforms import fast_v, must_drop, pixel_unshuffle, query_compressor, window_merge
@@ -21,7 +21,7 @@ SMALL = {"heads": 4, "levels": (0, 1, 2)}
 
 
 def opened(**options: Any) -> VisionLanguage:
-    model = open_vision_language(llava(**options))
+    model = open_vision_language(llava(**options), (SIDE, SIDE))
     model.text_ids = lambda text: [5 + ord(letter) % 50 for letter in text]
     return model
 
@@ -38,17 +38,24 @@ def compressor_of(model: VisionLanguage) -> QueryCompressor:
     return model.compressor
 
 
-@pytest.mark.parametrize("tower", ["clip_vision_model", "siglip_vision_model"])
-def test_it_sees_transformers_hidden_states_and_the_question_alone(tower: str) -> None:
-    theirs = llava(tower=tower)
-    model = changed(opened(tower=tower), Config(stride=3, **SMALL))
+@pytest.mark.parametrize(
+    ("tower", "features"),
+    [("clip_vision_model", -2), ("siglip_vision_model", -2), ("dinov2", -2), ("clip_vision_model", [0, -2])],
+)
+def test_it_sees_transformers_hidden_states_and_the_question_alone(
+    tower: str, features: int | list[int]
+) -> None:
+    theirs = llava(tower=tower, vision_feature_layer=features)
+    model = changed(opened(tower=tower, vision_feature_layer=features), Config(stride=3, **SMALL))
     images, questions = pixels(2), torch.cat([AFTER, AFTER.flip(1)])
     with torch.inference_mode():
         states = theirs.model.vision_tower(images, output_hidden_states=True).hidden_states
-        cut = 1 if "clip" in tower else 0
+        cut = 0 if "siglip" in tower else 1
         levels = torch.cat([states[level][:, cut:] for level in (0, 1, 2)], 2)
+        selected = [features] if isinstance(features, int) else features
+        x = torch.cat([states[layer][:, cut:] for layer in selected], 2)
         state = theirs.model.language_model(input_ids=questions).last_hidden_state[:, -1:]
-        wanted = compressor_of(model)(states[-2][:, cut:], levels, state)
+        wanted = compressor_of(model)(x, levels, state)
         found = model.see(images, questions)
     assert model.image_tokens == 4
     assert found.keys is None

@@ -95,9 +95,8 @@ def dtype_of(model: VisionLanguage) -> torch.dtype:
 
 def encoder(model: VisionLanguage) -> Graph:
     """`pixel_values` to `image_features`, and `keys` where there are; or to what `compressing` takes."""
-    outputs = ("image_features", "keys") if model.tower.key_share else ("image_features",)
-    if model.asks:
-        outputs = PATCHES
+    outputs: tuple[str, ...] = ("image_features", "keys") if model.tower.key_share else ("image_features",)
+    outputs = PATCHES if model.asks else outputs
     example = torch.randn(BATCH, *model.pixel_shape, generator=torch.Generator().manual_seed(0))
     return Graph(EncoderGraph(model), (example,), ({0: "batch_size"},), ("pixel_values",), outputs)
 

@@ -14,13 +14,15 @@ from paring_runtimes.generation.image_facts import ImageFacts
 from paring_runtimes.generation.image_input import prepare
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from numpy.typing import NDArray
 
     from paring_runtimes.generation.image_facts import Reusable
     from paring_runtimes.generation.image_input import Images
 
     Seen = NDArray[np.float32] | Mapping[str, NDArray[Any]]
-    Given = Images | "EncodedImage" | Sequence["EncodedImage"]
+    Given: TypeAlias = "Images | EncodedImage | Sequence[EncodedImage]"
 
 
 @dataclass(frozen=True, eq=False)

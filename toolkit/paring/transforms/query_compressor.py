@@ -166,11 +166,16 @@ def grid_of(seeing: VisionLanguage) -> tuple[int, ...]:
     return seeing.tower.trunk.grid_after(len(seeing.tower.trunk.blocks)) or ()
 
 
-def width_of(seeing: VisionLanguage) -> int:
-    """Channels of the tower, which the projector takes."""
+def features_of(seeing: VisionLanguage) -> int:
+    """Channels of the tower's features, which the projector takes: perhaps of several layers side by side."""
     first = seeing.projector.get_submodule("first")
     assert isinstance(first, nn.Linear)
     return first.in_features
+
+
+def width_of(seeing: VisionLanguage) -> int:
+    """Channels of one layer of the tower."""
+    return features_of(seeing) // len(seeing.tower.layers)
 
 
 def levels_of(seeing: VisionLanguage, config: Config) -> tuple[int, ...]:
@@ -184,7 +189,9 @@ def compressor(seeing: VisionLanguage, config: Config) -> QueryCompressor:
     """The compressor of this model and config, its weights random, the same every time."""
     width, output = width_of(seeing), seeing.decoder.head.in_features
     text = None if config.text == "none" else output
-    widths = Widths(width, width * len(levels_of(seeing, config)), text, config.inner or width, output)
+    widths = Widths(
+        features_of(seeing), width * len(levels_of(seeing, config)), text, config.inner or width, output
+    )
     rows, columns = grid_of(seeing)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
