@@ -1,4 +1,4 @@
-"""Few image tokens without training: regions' means, means by attention, medoids; the trained projector stays."""
+"""Few image tokens without training: means of regions, by attention or not, and medoids; one projector."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_medoids_are_patches_as_they_were_projected() -> None:
     assert kept.image_tokens == 5
     with torch.inference_mode():
         every, found = plain.encode(pixels()).features, kept.encode(pixels()).features
-    away = torch.cdist(found, every).amin(2)
-    assert float(away.amax()) < 1e-3
-    assert len(torch.unique(torch.cdist(found, every).argmin(2)[0])) == 5
+    away = (found[:, :, None] - every[:, None]).norm(dim=3)  # [2, 5, 36]
+    assert float(away.amin(2).amax()) < 1e-4
+    assert all(len(set(row.tolist())) == 5 for row in away.argmin(2))
 
 
 def test_attention_weighs_the_means() -> None:

@@ -1,18 +1,22 @@
 """Time to the first token by how many visual tokens QueCC makes of 576, stage by stage, at real shape.
 
     python tools/bench/visual_tokens_speed.py WORK --export    # once: some minutes, 4 GB on disk
-    python tools/bench/visual_tokens_speed.py WORK [--tokens 144 64 36] [--rounds 4] [--threads 2]
+    python tools/bench/visual_tokens_speed.py WORK [--rounds 8] [--threads 2]
 
 CLIP ViT-L/14 at 336 pixels before a language model of Qwen2-0.5B's shape, weights random: the time is real,
-the answers are not. The graphs are those that `paring convert` writes, over one file of weights. Each number
-of visual tokens is measured in turn with all 576, by both ways: "prompt", where the language model reads the
-question once more for the compressor, and "constant", where the compressor is in the encoder's graph. An
-image that is encoded already leaves the encoder out ("again").
+the answers are not. The graphs are those that `paring convert` writes, except that one prefill graph takes
+every number of image tokens, so that all are measured in turn over the same weights in memory.
+
+In each round every stage runs once: of the untransformed model encoder and prefill; of the compressed ones
+the encoder, the question's pass, and compressor and prefill by number of tokens. "prompt" is their sum;
+"constant", whose question is known, is the sum without the question's pass (`paring convert` puts its
+compressor into the encoder's graph). "again" is a further question about an image that is encoded already.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -31,11 +35,11 @@ from paring_runtimes import Session
 
 STRIDES = {144: 2, 64: 3, 36: 4, 16: 6, 4: 12, 1: 24}  # of 24 x 24 patches
 BEFORE, QUESTION = 5, 50
-WAYS = ("prompt", "constant")
+Feeds = dict[str, np.ndarray]
 
 
 def real_shape() -> Any:
-    """The model in parts, weights random, and text that reads as ids."""
+    """The model in parts, weights random."""
     import torch
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
@@ -45,13 +49,11 @@ def real_shape() -> Any:
     config = LlavaConfig(
         vision_config=VISION, text_config=TEXT, image_token_id=IMAGE_TOKEN, tie_word_embeddings=True
     )
-    model = open_vision_language(LlavaForConditionalGeneration(config).eval().requires_grad_(False))
-    model.text_ids = lambda text: [ord(letter) for letter in text]
-    return model
+    return open_vision_language(LlavaForConditionalGeneration(config).eval().requires_grad_(False))
 
 
 def export(work: Path) -> None:
-    """Write every graph once: those of 576 tokens, then the compressors', one stride after the other."""
+    """Write every graph, over one file of weights."""
     import torch
 
     from paring.transforms import query_compressor
@@ -70,166 +72,139 @@ def export(work: Path) -> None:
             print(f"{name} exported in {time.perf_counter() - begin:.0f} s", flush=True)
 
         save("embed", graphs.embed(model))
-        save(f"encoder-{IMAGE}", graphs.encoder(model))
-        save(f"prefill-{IMAGE}", graphs.prefill(model))
+        reading = graphs.prefill(model)
+        reading.shapes[1][1] = "image_length"
+        save("prefill", reading)
+        save("encoder-whole", graphs.encoder(model))
         for tokens, stride in STRIDES.items():
-            for way in WAYS:
-                prompt = "what is in the picture?" if way == "constant" else None
-                config = query_compressor.Config(stride, text=way, prompt=prompt)
-                model.compressor, model.projector, model.prompt_state = None, projector, None
-                assert not query_compressor.check(model, config)
-                query_compressor.apply(model, config)
-                assert model.image_tokens == tokens
-                if way == "constant":
-                    save(f"encoder-constant-{tokens}", graphs.encoder(model))
-                    continue
-                if not (work / "question.onnx").exists():  # the same whatever the stride
-                    save("question", compressing.question(model))
-                    save("encoder-prompt", graphs.encoder(model))
-                save(f"compressor-{tokens}", compressing.compressor(model))
-                save(f"prefill-{tokens}", graphs.prefill(model))
+            model.compressor, model.projector = None, projector
+            query_compressor.apply(model, query_compressor.Config(stride))
+            assert model.image_tokens == tokens
+            if stride == min(STRIDES.values()):  # the same whatever the stride
+                save("question", compressing.question(model))
+                save("encoder", graphs.encoder(model))
+            save(f"compressor-{tokens}", compressing.compressor(model))
 
 
 @dataclass
-class Chain:
-    """One way to the first token: graphs in order, each taking what those before it gave."""
+class Step:
+    """A graph with what it is fed: its times over the rounds and its multiply-accumulates."""
 
-    name: str
-    stages: dict[str, Session]
-    spent_s: dict[str, list[float]] = field(default_factory=dict)
-    macs: dict[str, int] = field(default_factory=dict)
+    session: Session
+    feeds: Feeds
+    spent_s: list[float] = field(default_factory=list)
+    macs: int = 0
 
-    def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Everything that was fed and given; the stages' times are kept."""
-        held = dict(feeds)
-        for stage, session in self.stages.items():
-            own = {spec.name: held[spec.name] for spec in session.inputs}
-            begin = time.perf_counter()
-            held |= session.run(own)
-            self.spent_s.setdefault(stage, []).append(time.perf_counter() - begin)
-        return held
+    def run(self) -> Feeds:
+        """Once, timed."""
+        begin = time.perf_counter()
+        found = self.session.run(self.feeds)
+        self.spent_s.append(time.perf_counter() - begin)
+        return found
 
-    def count(self, feeds: dict[str, np.ndarray]) -> None:
-        """Multiply-accumulates of each stage."""
-        held = self.run(feeds)
-        for stage, session in self.stages.items():
-            own = {spec.name: held[spec.name] for spec in session.inputs}
-            found = macs.count(session.path, {name: value.shape for name, value in own.items()}, own)
-            assert not found.unknown
-            self.macs[stage] = found.total
-
-    def total_s(self, without: str = "") -> np.ndarray:
-        """Each round's time to the first token."""
-        series = [np.array(spent) for stage, spent in self.spent_s.items() if stage != without]
-        return np.sum(series, axis=0)
-
-    def total_macs(self, without: str = "") -> int:
-        """Of all stages."""
-        return sum(count for stage, count in self.macs.items() if stage != without)
+    def count(self) -> Feeds:
+        """Multiply-accumulates; what it gives."""
+        shapes = {name: value.shape for name, value in self.feeds.items()}
+        found = macs.count(self.session.path, shapes, self.feeds)
+        assert not found.unknown
+        self.macs = found.total
+        return self.session.run(self.feeds)
 
 
-def chains(stack: ExitStack, work: Path, tokens: int, threads: int) -> list[Chain]:
-    """All 576 tokens, then both ways to `tokens` of them; graphs in common are opened once."""
+def steps(stack: ExitStack, work: Path, threads: int) -> dict[str, Step]:
+    """Every stage by name, each fed what the one before it gives."""
 
     def opened(name: str) -> Session:
         return stack.enter_context(paring_runtimes.load(work / f"{name}.onnx", threads=threads))
 
-    prefill = opened(f"prefill-{tokens}")
-    asking = {
-        "encoder": opened("encoder-prompt"),
-        "question": opened("question"),
-        "compressor": opened(f"compressor-{tokens}"),
-        "prefill": prefill,
-    }
-    whole = {"encoder": opened(f"encoder-{IMAGE}"), "prefill": opened(f"prefill-{IMAGE}")}
-    constant = {"encoder": opened(f"encoder-constant-{tokens}"), "prefill": prefill}
-    return [
-        Chain(f"{IMAGE} tokens", whole),
-        Chain(f"{tokens} tokens, prompt", asking),
-        Chain(f"{tokens} tokens, constant", constant),
-    ]
-
-
-def prompt(work: Path, threads: int) -> dict[str, np.ndarray]:
-    """Pixels and a text of random ids."""
     rng = np.random.default_rng(0)
     ids = rng.integers(0, TEXT["vocab_size"], (1, BEFORE + QUESTION))
+    side = VISION["image_size"]
+    pixels = {"pixel_values": rng.standard_normal((1, 3, side, side)).astype(np.float32)}
     with paring_runtimes.load(work / "embed.onnx", threads=threads) as embed:
         embedded = embed.run({"input_ids": ids})["inputs_embeds"]
-    pixels = rng.standard_normal((1, 3, VISION["image_size"], VISION["image_size"])).astype(np.float32)
     text = {"before": embedded[:, :BEFORE], "after": embedded[:, BEFORE:]}
-    return {"pixel_values": pixels, "input_ids": ids[:, BEFORE:], **text}
+    found = {
+        "encoder, whole": Step(opened("encoder-whole"), pixels),
+        "encoder": Step(opened("encoder"), pixels),
+        "question": Step(opened("question"), {"input_ids": ids[:, BEFORE:]}),
+    }
+    whole, patches, asked = (step.count() for step in found.values())
+    prefill = opened("prefill")
+    found[f"prefill {IMAGE}"] = Step(prefill, {**text, **whole})
+    for tokens in STRIDES:
+        compressor = found[f"compressor {tokens}"] = Step(
+            opened(f"compressor-{tokens}"), {**patches, **asked}
+        )
+        found[f"prefill {tokens}"] = Step(prefill, {**text, **compressor.count()})
+    for name, step in found.items():
+        if name.startswith("prefill"):
+            step.count()
+    return found
 
 
-def measure(every: list[Chain], feeds: dict[str, np.ndarray], rounds: int) -> None:
-    """Count and warm up, then time in rounds, the order turned in each."""
-    for chain in every:
-        chain.count(feeds)
-        chain.spent_s.clear()
-    for number in range(rounds):
-        for chain in every[number % len(every) :] + every[: number % len(every)]:
-            time.sleep(0.15)  # the threads of the one before go to sleep
-            chain.run(feeds)
+def measure(found: dict[str, Step], rounds: int) -> None:
+    """Warm up, then time in rounds of random order."""
+    for step in found.values():
+        step.run()
+        step.spent_s.clear()
+    for _ in range(rounds):
+        for step in random.sample(list(found.values()), len(found)):
+            time.sleep(0.05)  # the threads of the one before go to sleep
+            step.run()
 
 
-def tell(every: list[Chain]) -> None:
-    """Print each chain's stages with their spread, and the gain against the first."""
-    base, *others = every
-    for chain in every:
-        print(f"{chain.name}: {'; '.join(_stages(chain))}", flush=True)
-    for chain in others:
-        print(f"  {chain.name}: {'; '.join(_gains(base, chain))}", flush=True)
+def tell(found: dict[str, Step]) -> None:
+    """Print each stage with its spread, then every number of tokens against all of them."""
+    for name, step in found.items():
+        low, middle, high = (value * 1e3 for value in np.quantile(step.spent_s, (0, 0.5, 1)))
+        spread = f"{middle:8.1f} ms ({low:.1f} to {high:.1f})"
+        print(f"{name:15} {spread}, {step.macs / 1e9:.2f} GMACs")
+    for tokens in STRIDES:
+        print(f"{tokens} visual tokens: {'; '.join(_gains(found, tokens))}", flush=True)
 
 
-def _stages(chain: Chain) -> Iterator[str]:
-    for stage, spent in chain.spent_s.items():
-        low, middle, high = (float(value) * 1e3 for value in np.quantile(spent, (0, 0.5, 1)))
-        yield f"{stage} {middle:.1f} ms ({low:.1f} to {high:.1f}), {chain.macs[stage] / 1e9:.2f} GMACs"
-    yield f"first token {float(np.median(chain.total_s())) * 1e3:.0f} ms"
-
-
-def _gains(base: Chain, chain: Chain) -> Iterator[str]:
-    whole, own = (np.array(one.spent_s["prefill"]) for one in (base, chain))
-    yield _gain("prefill", whole, own, base.macs["prefill"] / chain.macs["prefill"])
-    yield _gain("first token", base.total_s(), chain.total_s(), base.total_macs() / chain.total_macs())
-    kept = "encoder"
-    ideal = base.total_macs(kept) / chain.total_macs(kept)
-    yield _gain("first token again", base.total_s(kept), chain.total_s(kept), ideal)
-    if "compressor" in chain.spent_s:
-        share = np.median(np.array(chain.spent_s["compressor"]) / own)
-        asked = np.median(np.array(chain.spent_s["question"]) / own)
-        yield f"compressor {share:.1%} and question {asked:.1%} of its prefill"
-
-
-def _gain(what: str, theirs: np.ndarray, ours: np.ndarray, ideal: float) -> str:
-    value, (low, high) = paired_ratio(theirs, ours, 0)
-    return (
-        f"{what} {value:.2f} times as fast ({low:.2f} to {high:.2f}), ideal by MACs {ideal:.2f},"
-        f" realised / ideal {value / ideal:.2f}"
-    )
+def _gains(found: dict[str, Step], tokens: int) -> Iterator[str]:
+    compressor, prefill, base = f"compressor {tokens}", f"prefill {tokens}", f"prefill {IMAGE}"
+    ways = {
+        "prefill": ([base], [prefill]),
+        "first token, prompt": (["encoder, whole", base], ["encoder", "question", compressor, prefill]),
+        "first token, constant": (["encoder, whole", base], ["encoder", compressor, prefill]),
+        "again, prompt": ([base], ["question", compressor, prefill]),
+        "again, constant": ([base], [prefill]),
+    }
+    for what, sides in ways.items():
+        theirs, ours = (np.sum([found[name].spent_s for name in side], axis=0) for side in sides)
+        ideal = np.divide(*(sum(found[name].macs for name in side) for side in sides))
+        value, (low, high) = paired_ratio(theirs, ours, 0)
+        yield (
+            f"{what} {np.median(ours) * 1e3:.0f} ms, {value:.2f} times as fast ({low:.2f} to {high:.2f}),"
+            f" ideal {ideal:.2f}, realised / ideal {value / ideal:.2f}"
+        )
+    share = np.divide(found[compressor].spent_s, found[prefill].spent_s)
+    yield f"the compressor is {np.median(share):.1%} ({share.min():.1%} to {share.max():.1%}) of its prefill"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path, help="folder of the graphs")
     parser.add_argument("--export", action="store_true", help="write them, and end")
-    parser.add_argument("--tokens", type=int, nargs="+", choices=tuple(STRIDES), default=list(STRIDES))
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.export:
         arguments.work.mkdir(parents=True, exist_ok=True)
         export(arguments.work)
         return
-    feeds = prompt(arguments.work, arguments.threads)
+    random.seed(0)
+    with ExitStack() as stack:
+        found = steps(stack, arguments.work, arguments.threads)
+        with Watch() as watch:
+            measure(found, arguments.rounds)
     print(f"random weights; {BEFORE} + {QUESTION} tokens of text; {arguments.threads} threads")
-    for tokens in arguments.tokens:
-        with ExitStack() as stack, Watch() as watch:
-            every = chains(stack, arguments.work, tokens, arguments.threads)
-            measure(every, feeds, arguments.rounds)
-        tell(every)
-        for sentence in watch.sentences(arguments.threads, arguments.threads):
-            print(f"noise: {sentence}")
+    tell(found)
+    for sentence in watch.sentences(arguments.threads, arguments.threads):
+        print(f"noise: {sentence}")
 
 
 if __name__ == "__main__":
