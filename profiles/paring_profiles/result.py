@@ -11,7 +11,7 @@ from typing import Any
 SCHEMA_VERSION = 1
 
 # What is timed apart when a language model answers. "decode" is one step: one token for each prompt.
-PHASES = ("first_token", "encoder", "filter", "prefill", "decode")
+PHASES = ("first_token", "encoder", "question", "compressor", "filter", "prefill", "decode")
 
 # Batch size, tokens of a prompt (None for other models), phase ("" for a whole call of other models).
 Case = tuple[int, "int | None", str]

@@ -33,6 +33,7 @@ from paring_runtimes.manifest import Manifest, TensorSpec
 from paring_runtimes.session import BoundRun, Session
 
 if TYPE_CHECKING:
+    from paring_runtimes.generation.encoded_image import EncodedImage
     from paring_runtimes.generation.row import Generation
     from paring_runtimes.generation.scoring import Scores
     from paring_runtimes.generation.session import GenerativeSession
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactError",
     "BoundRun",
+    "EncodedImage",
     "EngineError",
     "Generation",
     "GenerativeSession",
@@ -58,9 +60,13 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import what only language models need when it is first asked for."""
-    if name not in ("Generation", "GenerativeSession", "Scores"):
+    if name not in ("EncodedImage", "Generation", "GenerativeSession", "Scores"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from paring_runtimes.generation import row, scoring, session
+    from paring_runtimes.generation import encoded_image, row, scoring, session
 
-    known = {"Generation": row.Generation, "Scores": scoring.Scores}
+    known = {
+        "EncodedImage": encoded_image.EncodedImage,
+        "Generation": row.Generation,
+        "Scores": scoring.Scores,
+    }
     return known.get(name, session.GenerativeSession)

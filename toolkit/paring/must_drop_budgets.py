@@ -123,6 +123,7 @@ def must_drop_budgets(
         raise ExportError(f"{source.spec}: " + "; ".join(reasons))
     thresholds, config = _by_thresholds(recipe)
     model = open_vision_language(source.model, source.image_size)
+    model.text_ids = source.text_ids()
     windows = None
     if similarity is not None:
         progress("comparing windows")
@@ -214,7 +215,7 @@ def stage_counts(model: VisionLanguage, ids: Sequence[int], pixels: torch.Tensor
         pixels: [1, 3, H, W], prepared.
     """
     place = list(ids).index(model.image_token)
-    features, keys = model.encode(pixels)
+    features, keys = model.see(pixels, torch.tensor([list(ids[place + 1 :])]))
     embeds = model.embed(torch.tensor([list(ids)]))
     read = model.prefill(embeds[:, :place], features, embeds[:, place + 1 :], keys)
     return tuple(kept.shape[1] - (len(ids) - 1) for kept in read.kept)

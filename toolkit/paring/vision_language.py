@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import paring_runtimes
-from paring_exporters.language import IN_PLACE, LanguageRequest
+from paring_exporters.language import LanguageRequest
 from paring_exporters.language.parity import LanguageParity, prompts
 from paring_exporters.request import DEFAULT_OPSET
-from paring_exporters.vision_language import GRAPHS, export, vision_language_facts
+from paring_exporters.vision_language import export, files_of, vision_language_facts
 from paring_exporters.vision_language.parity import compare, open_graphs, with_images
 from paring_runtimes import Manifest
 from paring_runtimes.artifact import new_artifact
@@ -63,6 +63,7 @@ def convert_vision_language(
     job = LanguageJob(recipe, source, None, progress)
     marks = digest(source.model)
     model = open_vision_language(source.model, source.image_size)
+    model.text_ids = source.text_ids()
     kept = recipe.export.baseline and bool(recipe.transforms)
     baseline = output.with_name(f"{output.name}-baseline") if kept else None
     with ExitStack() as stack:
@@ -133,8 +134,23 @@ def _exam(recipe: Recipe, source: LoadedVisionLanguageModel, progress: Callable[
 
 def _training_notes(recipe: Recipe) -> list[str]:
     known = discover()
-    untrained = [step.name for step in recipe.transforms if not known[step.name].TRAITS.training_free]
-    return [f"{name} needs training to be worth its place: see its description" for name in untrained]
+    told = _untrained(recipe)
+    wanting = [
+        step.name
+        for step in recipe.transforms
+        if not known[step.name].TRAITS.training_free and not hasattr(known[step.name], "untrained")
+    ]
+    return [*told, *(f"{name} needs training to be worth its place: see its description" for name in wanting)]
+
+
+def _untrained(recipe: Recipe) -> list[str]:
+    """Of steps that bring weights of their own, those whose weights are random, and what that means."""
+    found = []
+    for step in recipe.transforms:
+        asked: Any = getattr(discover()[step.name], "untrained", None)
+        reason = "" if asked is None else asked(step.config)
+        found += [f"{step.name}: {reason}"] if reason else []
+    return found
 
 
 def _build(job: LanguageJob, model: VisionLanguage, folder: Path, marks: str, role: str) -> Manifest:
@@ -149,7 +165,7 @@ def _build(job: LanguageJob, model: VisionLanguage, folder: Path, marks: str, ro
     graph = {
         "task": TASK,
         "parameters": parameter_count(model),
-        "random_weights": source.random_weights,
+        "random_weights": source.random_weights or (role == "transformed" and bool(_untrained(job.recipe))),
         "tokens_per_layer": model.image_rows(),
         "generation": facts,
     }
@@ -161,7 +177,7 @@ def _verify(
     job: LanguageJob, model: VisionLanguage, folder: Path, graph: dict[str, object], role: str
 ) -> LanguageParity:
     wanted = job.recipe.verify
-    told = language_model_of(folder, graph, dict.fromkeys((*GRAPHS, IN_PLACE), ""))
+    told = language_model_of(folder, graph, dict.fromkeys(files_of(model), ""))
     texts = prompts(model.decoder.vocabulary, wanted.batch_sizes, wanted.prompt_lengths, wanted.seeds)
     found = compare(
         model,

@@ -1,10 +1,16 @@
-"""A vision-language model as ONNX: four graphs over one file of weights.
+"""A vision-language model as ONNX: graphs over one file of weights.
 
 - `encoder.onnx`: pixels to features of the language model's width, projector included; perhaps the key set.
 - `embed.onnx`: token ids to embeddings.
 - `prefill.onnx`: text, image and text, embedded, to logits and the cache, image tokens dropped on the way.
 - `in_place.onnx` (opset 24): what comes after, over cache buffers of a fixed capacity; also prompts without
   an image. Layers whose caches have the same length are a group with slots and a capacity of its own.
+
+Where image tokens depend on the question (QueCC), the encoder gives what is the image's alone, and there are
+two more:
+
+- `question.onnx`: the ids after the image, read by the language model, to what they add to the queries.
+- `compressor.onnx`: both of these to features.
 
 All refer to `model.onnx.data`, which holds every weight once. In fp16 what passes between graphs is fp16 too;
 pixels and logits are fp32.
@@ -25,10 +31,10 @@ from paring_runtimes.errors import ExportError, MissingExtraError
 from ..formats.onnx import why_not
 from ..language import DATA, IN_PLACE, IN_PLACE_OPSET, LanguageRequest, generation_facts, specs, write
 from ..onnx_graph.shared_data import SharedData
-from . import graphs
+from . import compressing, graphs
 
 ENCODER, EMBED, PREFILL = "encoder.onnx", "embed.onnx", "prefill.onnx"
-GRAPHS = (ENCODER, EMBED, PREFILL)  # beside the in-place graph
+QUESTION, COMPRESSOR = "question.onnx", "compressor.onnx"
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,12 @@ class ExportedVisionLanguage:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def files_of(model: VisionLanguage) -> tuple[str, ...]:
+    """Names of the graphs that a model is exported to."""
+    more = (QUESTION, COMPRESSOR) if model.asks else ()
+    return (ENCODER, EMBED, *more, PREFILL, IN_PLACE)
 
 
 def export(model: VisionLanguage, request: LanguageRequest, folder: Path) -> ExportedVisionLanguage:
@@ -58,16 +70,19 @@ def export(model: VisionLanguage, request: LanguageRequest, folder: Path) -> Exp
         raise ExportError(str(error)) from error
     if request.precision == "fp16":
         model = copy.deepcopy(model).half()
-    wanted = {
-        ENCODER: (graphs.encoder(model), request.opset),
-        EMBED: (graphs.embed(model), request.opset),
-        PREFILL: (graphs.prefill(model), request.opset),
-        IN_PLACE: (graphs.in_place(model), IN_PLACE_OPSET),
+    made = {
+        ENCODER: graphs.encoder,
+        EMBED: graphs.embed,
+        QUESTION: compressing.question,
+        COMPRESSOR: compressing.compressor,
+        PREFILL: graphs.prefill,
+        IN_PLACE: graphs.in_place,
     }
     nodes = {}
     with SharedData(folder / DATA) as data:
-        for name, (graph, opset) in wanted.items():
-            nodes[name] = write(graph, opset, folder / name, data)
+        for name in files_of(model):
+            opset = IN_PLACE_OPSET if name == IN_PLACE else request.opset
+            nodes[name] = write(made[name](model), opset, folder / name, data)
     inputs, outputs = specs(folder / PREFILL)
     facts = {
         "opset": request.opset,
@@ -92,6 +107,7 @@ def vision_language_facts(
     """
     tiling = None if model.untile is None else model.untile.tiling
     tiles = {} if tiling is None else {"tiles": {"grid": list(tiling.grid), "image": list(tiling.image)}}
+    asking = {"question": QUESTION, "compressor": COMPRESSOR} if model.asks else {}
     return {
         **generation_facts(model.decoder, precision, True),
         "image": {
@@ -105,5 +121,6 @@ def vision_language_facts(
             **preparation,
             "rows": model.image_rows(),
             **tiles,
+            **asking,
         },
     }

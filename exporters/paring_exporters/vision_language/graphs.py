@@ -12,18 +12,27 @@ from ..language.graphs import BATCH, CAPACITY, SEQUENCE, Graph, names, paired
 from ..language.graphs import in_place as in_place_of_decoder
 
 BEFORE, AFTER = 3, 4  # of the example: neither 0 nor 1
+PATCHES = ("image_queries", "image_keys", "image_values")
 
 
 class EncoderGraph(nn.Module):
-    """Pixels to features, and to keys where there are."""
+    """Pixels to features, and to keys where there are; or to what a question is still to compress."""
 
     def __init__(self, model: VisionLanguage) -> None:
         super().__init__()
         self.model = model
+        self.share: torch.Tensor | None  # of a constant prompt, so that the graph does not compute it
+        with torch.no_grad():
+            self.register_buffer("share", model.prompt_share())
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """[B, 3, H, W] or [B, views, 3, H, W] -> [B, n, C] and perhaps [B, K] int64."""
-        features, keys = self.model.encode(pixel_values.to(dtype_of(self.model)))
+        pixels = pixel_values.to(dtype_of(self.model))
+        if self.model.asks:
+            return self.model.patches(pixels)
+        if self.model.compressor is not None:
+            return (self.model.compressor.compress(self.model.patches(pixels), self.share),)
+        features, keys = self.model.encode(pixels)
         return (features,) if keys is None else (features, keys)
 
 
@@ -85,8 +94,9 @@ def dtype_of(model: VisionLanguage) -> torch.dtype:
 
 
 def encoder(model: VisionLanguage) -> Graph:
-    """`pixel_values` to `image_features`, and `keys` where there are."""
-    outputs = ("image_features", "keys") if model.tower.key_share else ("image_features",)
+    """`pixel_values` to `image_features`, and `keys` where there are; or to what `compressing` takes."""
+    outputs: tuple[str, ...] = ("image_features", "keys") if model.tower.key_share else ("image_features",)
+    outputs = PATCHES if model.asks else outputs
     example = torch.randn(BATCH, *model.pixel_shape, generator=torch.Generator().manual_seed(0))
     return Graph(EncoderGraph(model), (example,), ({0: "batch_size"},), ("pixel_values",), outputs)
 

@@ -17,7 +17,8 @@ import torch
 from paring.transforms._decoder import Growing, Tokens
 from paring.transforms._vision_language import VisionLanguage
 from paring_runtimes.engines import Options, engines
-from paring_runtimes.generation.image_cache import ImageCache, ImageGraphs
+from paring_runtimes.generation.image_cache import ImageCache
+from paring_runtimes.generation.image_graphs import opened
 from paring_runtimes.generation.language_model import LanguageModel
 
 from ..language.parity import LanguageParity, Prompt, case_of, summary, tolerances
@@ -53,9 +54,7 @@ def open_graphs(folder: Path, facts: LanguageModel) -> Callable[[np.ndarray, int
     assert facts.in_place is not None
     engine, options = engines()["onnxruntime"], Options()
     image = facts.image
-    graphs = ImageGraphs(
-        *(engine.open_session(folder / name, options) for name in (image.encoder, image.embed, image.prefill))
-    )
+    graphs = opened(image, lambda name: engine.open_session(folder / name, options))
     in_place = engine.open_session(folder / facts.in_place, options)
     return lambda pixels, batch: ImageCache(in_place, facts, graphs, pixels, batch)
 
@@ -104,7 +103,7 @@ def reference(
 ) -> Iterator[np.ndarray]:
     """The model's logits [1, V] after one prompt and after each of `steps` greedy tokens."""
     place = ids.index(model.image_token)
-    features, keys = model.encode(pixels)
+    features, keys = model.see(pixels, torch.tensor([ids[place + 1 :]]))
     embeds = model.embed(torch.tensor([ids]))
     read = model.prefill(embeds[:, :place], features, embeds[:, place + 1 :], keys)
     logits, past = read.logits, read.memory

@@ -11,6 +11,8 @@ import numpy as np
 
 from paring_profiles import inputs, macs
 from paring_profiles.generation.run import Answer, AnswerRun
+from paring_profiles.result import PHASES
+from paring_runtimes.generation.image_facts import ImageFacts
 from paring_runtimes.generation.in_place_cache import reading_plan
 from paring_runtimes.generation.language_model import LanguageModel
 from paring_runtimes.generation.prompt_filter import filter_cache
@@ -63,10 +65,32 @@ def count(run: AnswerRun, answer: Answer) -> Cost:
             pixels = run.asked.pixels
             assert pixels is not None
             cost.add("encoder", folder / model.image.encoder, {"pixel_values": pixels[:1]}, batch)
+            _compressing(cost, run, model.image)
             cost.add("prefill", folder / model.image.prefill, with_image(run), batch)
         cost.add("decode", folder / model.in_place, in_place(model, 1, answer.at_end.capacity), batch)
-    cost.macs["first_token"] = sum(cost.macs[phase] for phase in ("filter", "encoder", "prefill"))
+    first = [phase for phase in PHASES if phase not in ("first_token", "decode")]
+    cost.macs["first_token"] = sum(cost.macs[phase] for phase in first)
     return cost
+
+
+def _compressing(cost: Cost, run: AnswerRun, image: ImageFacts) -> None:
+    """Count what makes image tokens by the question, where something does."""
+    graphs, folder = run.graphs.image, run.session.path
+    if image.question is None or image.compressor is None or graphs is None or graphs.compressor is None:
+        return
+    prompt = run.asked.prompts[0]
+    after = len(prompt) - 1 - prompt.index(image.token_id)
+    cost.add("question", folder / image.question, {"input_ids": np.zeros((1, after), np.int64)}, run.batch)
+    feeds = {
+        spec.name: inputs.fill(spec, (1, *_fixed(spec)), np.random.default_rng(number))
+        for number, spec in enumerate(graphs.compressor.inputs)
+    }
+    cost.add("compressor", folder / image.compressor, feeds, run.batch)
+
+
+def _fixed(spec: TensorSpec) -> tuple[int, ...]:
+    """A shape without its batch."""
+    return tuple(size for size in spec.shape[1:] if isinstance(size, int))
 
 
 def _entry(run: AnswerRun) -> str:

@@ -16,6 +16,7 @@ from paring_runtimes.engines import NativeSession
 from paring_runtimes.errors import InputError
 from paring_runtimes.generation.concat_cache import ConcatCache
 from paring_runtimes.generation.image_cache import ImageCache
+from paring_runtimes.generation.image_graphs import ImageGraphs
 from paring_runtimes.generation.in_place_cache import InPlaceCache
 from paring_runtimes.generation.options import Options
 from paring_runtimes.generation.prompt_filter import PromptFilter
@@ -119,7 +120,7 @@ class AnswerRun:
         begin_ns = perf_counter_ns()
         kept, read = self._shortened()
         filtered_ns = perf_counter_ns()
-        cache, encoder = self._new_cache()
+        cache, watches = self._new_cache()
         logits = cache.prefill(read)
         tokens = [logits.argmax(axis=1).tolist()]
         first_ns = perf_counter_ns()
@@ -129,9 +130,9 @@ class AnswerRun:
             step_ns = perf_counter_ns()
             tokens.append(cache.step(tokens[-1]).argmax(axis=1).tolist())
             steps_ms.append((perf_counter_ns() - step_ns) / 1e6)
-        spent_ns = 0 if encoder is None else encoder.spent_ns
-        phases = {"first_token": first_ns - begin_ns, "prefill": first_ns - filtered_ns - spent_ns}
-        phases |= {} if encoder is None else {"encoder": spent_ns}
+        apart = {phase: watch.spent_ns for phase, watch in watches.items()}
+        spent_ns = sum(apart.values())
+        phases = {"first_token": first_ns - begin_ns, "prefill": first_ns - filtered_ns - spent_ns, **apart}
         phases |= {} if kept is None else {"filter": filtered_ns - begin_ns}
         phases_ms = {name: spent / 1e6 for name, spent in phases.items()}
         return Answer(phases_ms, steps_ms, tokens, read, kept, after_prompt, held(cache, self.session))
@@ -150,15 +151,23 @@ class AnswerRun:
         kept = [self._filter.columns(prompt) for prompt in prompts]
         return kept[0], [[p[c] for c in columns] for p, columns in zip(prompts, kept, strict=True)]
 
-    def _new_cache(self) -> tuple[AnyCache, Stopwatch | None]:
+    def _new_cache(self) -> tuple[AnyCache, dict[str, Stopwatch]]:
+        """A cache, and what times the graphs before the prompt's, by phase."""
         in_place, image, pixels = self.graphs.in_place, self.graphs.image, self.asked.pixels
         if in_place is None:
-            return ConcatCache(self.graphs.entry, self.model, self.batch), None
+            return ConcatCache(self.graphs.entry, self.model, self.batch), {}
         if image is None or pixels is None:
-            return InPlaceCache(in_place, self.model, self.batch, self.new_tokens), None
-        encoder = Stopwatch(image.encoder)
-        graphs = replace(image, encoder=encoder)
-        return ImageCache(in_place, self.model, graphs, pixels, self.batch, self.new_tokens), encoder
+            return InPlaceCache(in_place, self.model, self.batch, self.new_tokens), {}
+        every = {"encoder": image.encoder, "question": image.question, "compressor": image.compressor}
+        watches = {phase: Stopwatch(graph) for phase, graph in every.items() if graph is not None}
+        graphs = ImageGraphs(
+            watches["encoder"],
+            image.embed,
+            image.prefill,
+            watches.get("question"),
+            watches.get("compressor"),
+        )
+        return ImageCache(in_place, self.model, graphs, pixels, self.batch, self.new_tokens), watches
 
 
 def held(cache: AnyCache, session: GenerativeSession) -> Held:

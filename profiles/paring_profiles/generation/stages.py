@@ -11,6 +11,9 @@ from paring_profiles.result import Stage
 from paring_runtimes.generation.image_facts import ImageFacts
 from paring_runtimes.generation.language_model import FilterModel, LanguageModel
 
+_BEFORE = ("window_merge", "query_compressor")  # the language model
+_SERVES = {"tokens": "once for every question", "encoder": "anew for each question"}
+
 
 def stages(
     folder: Path, steps: Sequence[Mapping[str, Any]], model: LanguageModel, prompt_tokens: int
@@ -28,12 +31,17 @@ def stages(
 
 
 def _of_image(folder: Path, steps: Sequence[Mapping[str, Any]], image: ImageFacts) -> list[Stage]:
-    windows = [step for step in steps if step["name"] == "window_merge"]
-    found = [_merged(step["config"], image, folder) for step in windows]
+    found = [
+        _merged(step["config"], image, folder)
+        if step["name"] == "window_merge"
+        else _compressed(image, folder)
+        for step in steps
+        if step["name"] in _BEFORE
+    ]
     dropping = [step for step in steps if step["name"] == "must_drop"]
     if dropping:
         return found + [stage for step in dropping for stage in _dropped(step, image)]
-    name = next((str(step["name"]) for step in steps if step["name"] != "window_merge"), "")
+    name = next((str(step["name"]) for step in steps if step["name"] not in _BEFORE), "")
     return found + list(_by_rows(name, image))
 
 
@@ -46,6 +54,12 @@ def _merged(config: Mapping[str, Any], image: ImageFacts, folder: Path) -> Stage
     """Windows of patches became one token each; `config.json` tells how many patches there were."""
     place = f"in the tower, after block {config['block']}"
     return Stage("window_merge", place, "image", _patches(folder, image), image.tokens)
+
+
+def _compressed(image: ImageFacts, folder: Path) -> Stage:
+    """Regions of patches became one token each."""
+    place = f"between tower and language model, {_SERVES[image.reusable]}"
+    return Stage("query_compressor", place, "image", _patches(folder, image), image.tokens)
 
 
 def _patches(folder: Path, image: ImageFacts) -> int:

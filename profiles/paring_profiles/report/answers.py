@@ -28,6 +28,8 @@ Place = tuple[int, int]  # batch size, tokens of a prompt
 NAMES = {
     "first_token": "Time to first token",
     "encoder": "Vision encoder",
+    "question": "Question, read for the compressor",
+    "compressor": "Compressor",
     "filter": "Prompt filter",
     "prefill": "Prefill",
     "decode": "Decoding, a step",

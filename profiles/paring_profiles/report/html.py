@@ -66,7 +66,13 @@ def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
     sizes = dict.fromkeys(case[0] for case in cases)
     phases = {case[2] for case in cases}
     # Without an encoder or a filter, what comes before the first token is the prefill.
-    left_out = {"encoder", "filter", *(() if phases & {"encoder", "filter"} else ("prefill",))}
+    left_out = {
+        "encoder",
+        "question",
+        "compressor",
+        "filter",
+        *(() if phases & {"encoder", "filter"} else ("prefill",)),
+    }
     shown = [case for case in cases if case[2] not in left_out]
     return {
         "profile": profile,

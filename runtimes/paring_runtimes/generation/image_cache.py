@@ -7,30 +7,19 @@ token's position is that behind the whole prompt all the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paring_runtimes.engines import NativeSession
-from paring_runtimes.errors import ArtifactError, InputError
-from paring_runtimes.generation.encoded_image import EncodedImage, encode
+from paring_runtimes.errors import InputError
 from paring_runtimes.generation.image_facts import ImageFacts
+from paring_runtimes.generation.image_graphs import ImageGraphs, encode
 from paring_runtimes.generation.in_place_cache import InPlaceCache, room
 from paring_runtimes.generation.language_model import LanguageModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class ImageGraphs:
-    """The open graphs that prompts with images need."""
-
-    encoder: NativeSession
-    embed: NativeSession
-    prefill: NativeSession
 
 
 class ImageCache(InPlaceCache):
@@ -40,7 +29,7 @@ class ImageCache(InPlaceCache):
         native: the in-place graph.
         model: its facts.
         graphs: what reads the prompts.
-        pixels: [1 or batch, 3, H, W], or [1 or batch, views, 3, H, W]; or what the encoder made of them.
+        seen: pixels [1 or batch, 3, H, W], or [1 or batch, views, 3, H, W]; or what the encoder made of them.
         batch: how many prompts.
         new_tokens: how many tokens will follow the prompts at most.
     """
@@ -50,13 +39,13 @@ class ImageCache(InPlaceCache):
         native: NativeSession,
         model: LanguageModel,
         graphs: ImageGraphs,
-        pixels: NDArray[np.float32] | EncodedImage,
+        seen: NDArray[np.float32] | Mapping[str, NDArray[Any]],
         batch: int,
         new_tokens: int = 1,
     ) -> None:
         super().__init__(native, model, batch, new_tokens)
         assert model.image is not None
-        self._image, self._graphs, self._pixels = model.image, graphs, pixels
+        self._image, self._graphs, self._seen = model.image, graphs, seen
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> NDArray[Any]:
         """Read the prompts, one after the other; return the logits after each, [batch, vocab]."""
@@ -65,7 +54,7 @@ class ImageCache(InPlaceCache):
         found = []
         for row, prompt in enumerate(prompts):
             own = {name: value[row : row + 1] for name, value in encoded.items()}
-            feeds = {**self._embedded(prompt), **own}
+            feeds = {**self._embedded(prompt), **self._compressed(prompt, own)}
             found.append(self._graphs.prefill.run(["logits", *presents], feeds))
             self.lengths[row] = len(prompt) - 1 + self._image.tokens
             for layer, group in enumerate(self._groups):
@@ -77,14 +66,23 @@ class ImageCache(InPlaceCache):
         return np.concatenate([logits for logits, *_ in found])
 
     def _encoded(self) -> Mapping[str, NDArray[Any]]:
-        """Features, and keys where there are, of every row."""
-        seen = self._pixels
-        if not isinstance(seen, EncodedImage):
-            seen = encode(seen, self._graphs.encoder, self._image)
-        return {
-            name: np.broadcast_to(value, (self._batch, *value.shape[1:]))
-            for name, value in seen.values.items()
-        }
+        """What the encoder gives, of every row."""
+        seen = self._seen
+        found = seen if isinstance(seen, Mapping) else encode(self._graphs, self._image, seen)
+        return {name: np.broadcast_to(own, (self._batch, *own.shape[1:])) for name, own in found.items()}
+
+    def _compressed(
+        self, prompt: Sequence[int], encoded: Mapping[str, NDArray[Any]]
+    ) -> Mapping[str, NDArray[Any]]:
+        """Image tokens by the text after the image, where they depend on it."""
+        graphs = self._graphs
+        if graphs.question is None or graphs.compressor is None:
+            return encoded
+        place = list(prompt).index(self._image.token_id)
+        ids = np.array(prompt[place + 1 :], np.int64)[None]
+        (question,) = graphs.question.run(["question"], {"input_ids": ids})
+        (features,) = graphs.compressor.run(["image_features"], {**encoded, "question": question})
+        return {"image_features": features}
 
     def _embedded(self, prompt: Sequence[int]) -> Mapping[str, NDArray[Any]]:
         """The text before and after the image."""
@@ -120,28 +118,3 @@ def check_prompt(ids: Sequence[int], image: ImageFacts, seen: bool, most: int) -
             f"prompt: {len(ids) - 1} tokens and {image.tokens} of the image, and the model has positions for"
             f" {most}; shorten it"
         )
-
-
-def check_graphs(folder: Path, graphs: ImageGraphs, model: LanguageModel) -> None:
-    """Check that the graphs take and give what `ImageCache` feeds and reads.
-
-    Raises:
-        ArtifactError: a name differs.
-    """
-    assert model.image is not None
-    keys = ["keys"] if model.image.keys else []
-    wanted = (
-        (model.image.encoder, graphs.encoder, ["pixel_values"], ["image_features", *keys]),
-        (model.image.embed, graphs.embed, ["input_ids"], ["inputs_embeds"]),
-        (
-            model.image.prefill,
-            graphs.prefill,
-            ["before", "image_features", "after", *keys],
-            ["logits", *model.cache_names("present")],
-        ),
-    )
-    for file, native, inputs, outputs in wanted:
-        taken, given = ({spec.name for spec in side} for side in (native.inputs, native.outputs))
-        if taken != set(inputs) or given != set(outputs):
-            differing = ", ".join(sorted((taken ^ set(inputs)) | (given ^ set(outputs))))
-            raise ArtifactError(f"{folder / file}: not that graph; missing or unknown: {differing}")

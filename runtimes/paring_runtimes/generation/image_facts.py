@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from paring_runtimes.errors import ArtifactError
 
 TASK = "image-text-to-text"
+Reusable = Literal["tokens", "encoder"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class ImageFacts:
         rows: how many rows of each layer's cache an image has after a prompt. Layers of differing rows have
             slots of their own.
         tiles: where an image is seen in tiles too; then `shortest_edge` is None.
+        question: file of the graph from the text after the image to what the compressor takes of it, where
+            image tokens depend on it (QueCC).
+        compressor: then, file of the graph from what the encoder gives, and that, to image tokens.
     """
 
     encoder: str
@@ -56,6 +60,20 @@ class ImageFacts:
     std: tuple[float, float, float]
     rows: tuple[int, ...]
     tiles: Tiles | None = None
+    question: str | None = None
+    compressor: str | None = None
+
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        """Names of what the encoder gives."""
+        if self.compressor is not None:
+            return ("image_queries", "image_keys", "image_values")
+        return ("image_features", "keys") if self.keys else ("image_features",)
+
+    @property
+    def reusable(self) -> Reusable:
+        """What of an image serves every question: its "tokens", or only the "encoder"'s output."""
+        return "tokens" if self.compressor is None else "encoder"
 
     @property
     def pixel_shape(self) -> tuple[int, ...]:
@@ -93,6 +111,7 @@ def image_facts(told: Any, files: Mapping[str, str], layers: int, where: str) ->
             raise ArtifactError(
                 f"{where}.{key}: expected a whole number of at least {least}, given {told.get(key)!r}"
             )
+    _check_compressor(told, files, where)
     edge = told.get("shortest_edge")
     if edge is not None and not _whole(edge, 1):
         raise ArtifactError(f"{where}.shortest_edge: expected null or a number of pixels, given {edge!r}")
@@ -109,7 +128,25 @@ def image_facts(told: Any, files: Mapping[str, str], layers: int, where: str) ->
         std=_numbers(told, "std", float, 3, where),
         rows=_numbers(told, "rows", int, layers, where),
         tiles=_tiles(told.get("tiles"), f"{where}.tiles"),
+        question=told.get("question"),
+        compressor=told.get("compressor"),
     )
+
+
+def _check_compressor(told: Mapping[str, Any], files: Mapping[str, str], where: str) -> None:
+    """Both graphs or neither; then the encoder's output is no tokens yet."""
+    pair = ("question", "compressor")
+    given = [key for key in pair if told.get(key) is not None]
+    if not given:
+        return
+    for key in pair:
+        if told.get(key) not in files:
+            raise ArtifactError(
+                f"{where}.{key}: {' and '.join(pair)} are files together, given {told.get(key)!r}"
+            )
+    for key in ("keys", "tiles"):
+        if told.get(key):
+            raise ArtifactError(f"{where}.{key}: there are none where a question makes the image's tokens")
 
 
 def _tiles(told: Any, where: str) -> Tiles | None:

@@ -11,8 +11,8 @@ from paring_runtimes.engines import Engine, NativeSession, Options
 from paring_runtimes.errors import ArtifactError, EngineError
 from paring_runtimes.generation.concat_cache import check_concat
 from paring_runtimes.generation.deferred import DeferredSession
-from paring_runtimes.generation.image_cache import ImageGraphs, check_graphs
 from paring_runtimes.generation.image_facts import ImageFacts
+from paring_runtimes.generation.image_graphs import check_graphs, opened
 from paring_runtimes.generation.in_place_cache import check_in_place
 from paring_runtimes.generation.language_model import LanguageModel, language_model
 from paring_runtimes.generation.prompt_filter import check_filter
@@ -93,10 +93,8 @@ def _open_with_image(
     path, quiet = folder / model.in_place, replace(options, profile_to=None)
     in_place = engine.open_session(path, quiet)
     check_in_place(path, in_place, model)
-    graphs = ImageGraphs(
-        engine.open_session(folder / image.encoder, quiet),
-        engine.open_session(folder / image.embed, quiet),
-        engine.open_session(folder / image.prefill, options),
+    graphs = opened(
+        image, lambda name: engine.open_session(folder / name, options if name == image.prefill else quiet)
     )
     check(graphs.prefill)
     check_graphs(folder, graphs, model)

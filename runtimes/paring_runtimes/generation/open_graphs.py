@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paring_runtimes.engines import NativeSession
-from paring_runtimes.generation.image_cache import ImageGraphs
+from paring_runtimes.generation.image_graphs import ImageGraphs
 
 
 @dataclass(frozen=True)

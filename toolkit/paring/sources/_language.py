@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,12 @@ class LoadedLanguageModel:
         if self.tokenizer is not None or not self.tokenizer_files:
             return self.tokenizer
         return tokenizer_of(self.tokenizer_files[0].parent, self.spec)
+
+    def text_ids(self) -> Callable[[str], list[int]] | None:
+        """Text to token ids without special tokens, None when the model came without a tokenizer."""
+        if self.tokenizer is None and not self.tokenizer_files:
+            return None
+        return lambda text: list(self.load_tokenizer()(text, add_special_tokens=False).input_ids)
 
     def token_ids(self) -> dict[str, Any]:
         """`eos_token_ids` (a list, perhaps empty), `bos_token_id` and `pad_token_id` (or None)."""

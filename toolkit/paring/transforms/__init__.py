@@ -8,6 +8,8 @@ A transform is a module with
 - `check(model, config) -> list[str]`: the reasons why the model does not fit, empty when it does;
 - `apply(model, config) -> nn.Module`: the changed model. The model given is consumed;
 - where only some configs export, `unexportable(config) -> str`: why this one does not, empty when it does;
+- where weights of the method's own are random by some configs, `untrained(config) -> str`: what that means,
+  empty for the others;
 - where something is fitted to images, `calibrate(model, batches, original) -> nn.Module`: the model that
   `apply` gave, fitted to batches of images [B, C, H, W] as it takes them; `original` is a copy of it from
   before `apply`. What is fitted lies in buffers and weights. It is called when the recipe names images

@@ -87,6 +87,15 @@ def pool(
     return tokens.sum(2) / total, total[..., 0]
 
 
+def pool_owner(grid: Grid, window: Grid, device: torch.device | None = None) -> torch.Tensor:
+    """Which token of `pool` each patch goes into -> [P] int64."""
+    whole = pooled_grid(grid, window, scaled=True)
+    owner = window_owner(whole, window, device).reshape(whole)
+    for axis, side in enumerate(grid):
+        owner = owner.narrow(axis, 0, side)
+    return owner.flatten()
+
+
 def pooled_grid(grid: Grid, window: Grid, scaled: bool = False) -> tuple[int, ...]:
     """The grid after `pool`; `scaled`, the same in patches: `grid` up to whole windows."""
     return tuple(-(-side // edge) * (edge if scaled else 1) for side, edge in zip(grid, window, strict=True))

@@ -16,7 +16,7 @@ from torch import nn
 
 from ._encoder import open_encoder, why_not
 from ._encoder.grid_step import GridStep, Reduced, grid_after, grid_reasons, insert
-from ._grid import pool, pooled_grid, window_owner
+from ._grid import pool, pool_owner, pooled_grid
 from .traits import Traits
 
 TRAITS = Traits(
@@ -73,11 +73,7 @@ class PoolTokens(GridStep):
         return Reduced(x, size, self._target(x) if with_target else None, None)
 
     def _target(self, x: torch.Tensor) -> torch.Tensor:
-        whole = pooled_grid(self.grid, self.window, scaled=True)
-        owner = window_owner(whole, self.window, x.device).reshape(whole)
-        for axis, side in enumerate(self.grid):
-            owner = owner.narrow(axis, 0, side)
-        return owner.flatten().expand(x.shape[0], -1)
+        return pool_owner(self.grid, self.window, x.device).expand(x.shape[0], -1)
 
 
 def check(model: nn.Module, config: Config) -> list[str]:

@@ -8,6 +8,7 @@ into one token or dropped. N counts the patches and any token fused earlier.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -141,22 +142,32 @@ def check(model: nn.Module, config: Config) -> list[str]:
     from ._encoder.families import locate
 
     trunk, site = find(model), locate(model)
-    has_class_token = trunk.class_token if trunk is not None else bool(site and site.class_token)
     depth = len(trunk.blocks) if trunk is not None else len(site.blocks) if site else 0
-    if not has_class_token:
-        reasons.append("the model has no class token, whose attention is the score; try token_merge")
-    beyond = [block for block in config.blocks or () if not 1 <= block <= depth]
+    wanted = config.blocks or default_blocks(depth)
+    beyond = [block for block in wanted if not 1 <= block <= depth]
     if beyond:
         reasons.append(f"blocks {beyond} do not exist: the encoder has blocks 1 to {depth}")
-    elif trunk is not None:
-        wanted, opened = config.blocks or default_blocks(depth), trunk.opened()
-        scoreless = [number for number in wanted if not opened[number - 1].attention.gives_class_scores]
-        if scoreless:
-            reasons.append(
-                f"the attention of blocks {scoreless} has no class token's attention to score tokens by:"
-                " prune in others, by the field blocks"
-            )
-    return reasons + grid_taken(model, min(config.blocks or default_blocks(depth)))
+    return class_token_reasons(model, wanted) + reasons + grid_taken(model, min(wanted))
+
+
+def class_token_reasons(model: nn.Module, blocks: Sequence[int]) -> list[str]:
+    """Why class-token attention in `blocks`, counted from 1, cannot be had of a model that can be opened."""
+    from ._encoder.families import locate
+
+    trunk, site = find(model), locate(model)
+    has_class_token = trunk.class_token if trunk is not None else bool(site and site.class_token)
+    if not has_class_token:
+        return ["the model has no class token, whose attention is the score; try token_merge"]
+    if trunk is None:
+        return []
+    opened = dict(enumerate(trunk.opened(), start=1))
+    scoreless = [n for n in blocks if n in opened and not opened[n].attention.gives_class_scores]
+    if not scoreless:
+        return []
+    return [
+        f"the attention of blocks {scoreless} has no class token's attention to score tokens by: choose"
+        " others"
+    ]
 
 
 def apply(model: nn.Module, config: Config) -> nn.Module:

