@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Before torch is imported, and for what tests start: the models are tiny, and `-n 2` runs two processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FACTORIES = '''
 from torch import nn
