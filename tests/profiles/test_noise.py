@@ -92,7 +92,7 @@ def test_the_watch_sees_a_neighbour_and_not_ourselves():
     wall, ours = end.wall - begin.wall, end.ours - begin.ours
     others = noise.others_cores(begin, end) * wall
     assert others >= 0.8 * spent
-    assert others + ours <= 1.1 * wall * (psutil.cpu_count() or 1)
+    assert others + ours <= 1.02 * wall * (psutil.cpu_count() or 1) + 0.1  # counted in ticks
 
 
 def child_seconds(pid: int) -> float:
