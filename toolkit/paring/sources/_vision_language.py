@@ -24,7 +24,8 @@ class LoadedVisionLanguageModel(LoadedLanguageModel):
     Attributes:
         preparation: "shortest_edge" (pixels, or None to resize to the model's size as it is), "mean", "std".
         description: the file that says so, copied into an artifact.
-        image_size: (height, width) that was asked for, of LLaVA-NeXT's images.
+        image_size: (height, width) of LLaVA-NeXT's images, where asked for; of prepared images, where the
+            tower is DINOv2, which takes every size.
     """
 
     preparation: dict[str, Any] = field(default_factory=dict)
@@ -65,6 +66,22 @@ def sees_and_speaks(folder: Path, spec: str) -> bool:
             f"{spec}: {names[0]} is no vision-language model that is known; known: {NAME}, {NEXT}"
         )
     return False
+
+
+def prepared_side(folder: Path, config: Any) -> int:
+    """Pixels a side of the tower's input: its config's, but DINOv2 takes what images are prepared to.
+
+    Args:
+        folder: the checkpoint.
+        config: its config.
+    """
+    own, file = int(config.vision_config.image_size), folder / DESCRIPTION
+    if config.vision_config.model_type != "dinov2" or config.architectures == [NEXT] or not file.is_file():
+        return own
+    told = json.loads(file.read_text(encoding="utf-8"))
+    asked = told.get("crop_size") if told.get("do_center_crop") else told.get("size")
+    side = asked.get("height") if isinstance(asked, dict) else asked
+    return side if isinstance(side, int) else own
 
 
 def preparation(folder: Path, size: int, spec: str, tiled: bool = False) -> dict[str, Any]:

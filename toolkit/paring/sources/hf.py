@@ -26,6 +26,7 @@ from ._vision_language import (
     NEXT,
     LoadedVisionLanguageModel,
     preparation,
+    prepared_side,
     sees_and_speaks,
 )
 from ._weights import fit, read_weights
@@ -86,7 +87,7 @@ def _load_vision_language(found: Checkpoint, request: Request) -> LoadedVisionLa
         tiled = config.architectures == [NEXT]
         if request.any_image_size or not tiled:
             refuse_image_options(request)
-        side = int(config.vision_config.image_size)
+        own, side = int(config.vision_config.image_size), prepared_side(found.folder, config)
         prepared = preparation(found.folder, side, request.spec, tiled)
         model, files = _model(found, config, AutoModelForImageTextToText, request)
     kept, description = tokenizer_files(found.folder), found.folder / DESCRIPTION
@@ -101,7 +102,7 @@ def _load_vision_language(found: Checkpoint, request: Request) -> LoadedVisionLa
         source_files=(*files, *kept, description),
         preparation=prepared,
         description=description,
-        image_size=request.image_size,
+        image_size=request.image_size if tiled or side == own else (side, side),
     )
 
 

@@ -58,16 +58,41 @@ class Trunk(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, C] -> [B, N', C]."""
-        tokens = Tokens(x)
+        tokens, _ = self._run(x, ())
+        return self._scaled(tokens) if self.mean_follows else tokens.x
+
+    def states(self, x: torch.Tensor, numbers: Sequence[int]) -> list[torch.Tensor]:
+        """The tokens after so many blocks, 0 being those that enter: transformers' `hidden_states[number]`.
+
+        Args:
+            x: [B, N, C].
+            numbers: of blocks, each from 0 to their count; the order is kept.
+
+        Returns:
+            [B, N_i, C] each: lengths differ where a block between makes the sequence shorter.
+
+        Raises:
+            ValueError: there are not so many blocks.
+        """
+        if not all(0 <= number <= len(self.blocks) for number in numbers):
+            raise ValueError(f"states {tuple(numbers)} of a trunk that has 0 to {len(self.blocks)}")
+        _, found = self._run(x, numbers)
+        return [found[number] for number in numbers]
+
+    def _run(self, x: torch.Tensor, wanted: Sequence[int]) -> tuple[Tokens, dict[int, torch.Tensor]]:
+        """What leaves, and what the `wanted` numbers of blocks give."""
+        tokens, found = Tokens(x), {0: x}
         if self._record is not None:
             owner = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
             tokens = Tokens(x, None, owner, torch.full_like(x[:, 0, 0], torch.inf))
         for number, block in enumerate(self.blocks, start=1):
             tokens, stages = block(tokens)
+            if number in wanted:
+                found[number] = tokens.x
             if self._record is not None:
                 self._record.stages += stages
                 self._record.stage_names += [f"block {number}"] * len(stages)
-        return self._scaled(tokens) if self.mean_follows else tokens.x
+        return tokens, found
 
     def _scaled(self, tokens: Tokens) -> torch.Tensor:
         if tokens.size is None:
@@ -108,6 +133,15 @@ class Trunk(nn.Module):
             counts.append(tokens)
             for ending in block.endings:
                 tokens = cast(Ending, ending).count(tokens)
+        return counts
+
+    def tokens_after(self, tokens: int) -> list[int]:
+        """How many tokens `states` gives for 0, 1, ... blocks when `tokens` enter."""
+        counts = [tokens]
+        for block in self.opened():
+            for step in block.steps():
+                tokens = cast(Ending, step).count(tokens)
+            counts.append(tokens)
         return counts
 
 

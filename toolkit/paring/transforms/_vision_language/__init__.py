@@ -1,7 +1,7 @@
 """A vision-language model of LLaVA's kind as explicit parts: a vision tower, a projector, a decoder.
 
-`open_vision_language` takes transformers' LLaVA and LLaVA-NeXT (CLIP or SigLIP tower, a language model that
-`_decoder` knows) apart into a `VisionLanguage`. Its tower is a `Trunk` and its language model a
+`open_vision_language` takes transformers' LLaVA and LLaVA-NeXT (CLIP, SigLIP or DINOv2 tower, a language
+model that `_decoder` knows) apart into a `VisionLanguage`. Its tower is a `Trunk` and its language model a
 `Decoder`, so that every method of either works in it.
 """
 
@@ -30,7 +30,8 @@ def open_vision_language(model: nn.Module, image_size: tuple[int, int] | None = 
 
     Args:
         model: transformers' own, or opened already.
-        image_size: (height, width) of the images that LLaVA-NeXT will see; None is its largest canvas.
+        image_size: (height, width) of the images that LLaVA-NeXT will see, None is its largest canvas; or
+            of another's prepared images where its tower is DINOv2, None is its config's.
 
     Raises:
         ValueError: it is no LLaVA, or has something that is not known.

@@ -8,26 +8,12 @@ import torch
 from torch import nn
 
 from .. import _decoder
-from .._encoder import Block, Trunk
-from .._encoder.families.transformers_vit import split_clip as split
 from .model import VisionLanguage
 from .tiles import Untile, tiling_of
 from .tower import Tower
+from .towers import TOWERS, layers_reasons, tower_of
 
 NAME, NEXT = "LlavaForConditionalGeneration", "LlavaNextForConditionalGeneration"
-TOWERS = {"CLIPVisionModel": 1, "SiglipVisionModel": 0}  # tokens before the patches
-
-
-class Embedding(nn.Module):
-    """CLIP's embeddings with the norm behind them."""
-
-    def __init__(self, embeddings: nn.Module, norm: nn.Module) -> None:
-        super().__init__()
-        self.embeddings, self.norm = embeddings, norm
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """[B, 3, H, W] -> [B, N, C]."""
-        return self.norm(self.embeddings(pixels))
 
 
 class Projector(nn.Module):
@@ -50,13 +36,12 @@ def reasons_of(model: Any) -> list[str]:
     reasons = []
     if kind not in TOWERS:
         reasons.append(f"its vision tower is {kind}; known: {', '.join(TOWERS)}")
-    if not isinstance(config.vision_feature_layer, int):
-        reasons.append(
-            f"vision_feature_layer is {config.vision_feature_layer}: one layer's features are needed"
-        )
-    if config.vision_feature_select_strategy == "default" and TOWERS.get(kind) == 0:
+    else:
+        reasons += layers_reasons(model)
+    prefix, strategy = TOWERS.get(kind), config.vision_feature_select_strategy
+    if strategy == "default" and prefix == 0:
         reasons.append("vision_feature_select_strategy 'default' needs a class token, which its tower lacks")
-    if type(model).__name__ == NEXT and TOWERS.get(kind) and config.vision_feature_select_strategy == "full":
+    if type(model).__name__ == NEXT and prefix and strategy == "full":
         reasons.append("vision_feature_select_strategy 'full' puts class tokens among the tiles' patches")
     return reasons + _decoder.why_not(language_model(model))
 
@@ -66,17 +51,19 @@ def open_llava(model: Any, image_size: tuple[int, int] | None = None) -> VisionL
 
     Args:
         model: transformers' own.
-        image_size: (height, width) of LLaVA-NeXT's images; None is its largest canvas.
+        image_size: (height, width) of LLaVA-NeXT's images, None is its largest canvas; of another's
+            prepared images where its tower has positions for every size, None is the config's.
     """
     inner = model.model
     projector = inner.multi_modal_projector
-    tower = tower_of(model)
+    tiled = type(model).__name__ == NEXT
+    tower = tower_of(model, None if tiled else image_size)
     return VisionLanguage(
         tower,
         Projector(projector.linear_1, projector.act, projector.linear_2),
         _decoder.open_decoder(language_model(model)),
         int(model.config.image_token_id),
-        _untile(model, tower, image_size) if type(model).__name__ == NEXT else None,
+        _untile(model, tower, image_size) if tiled else None,
     )
 
 
@@ -97,20 +84,3 @@ def language_model(model: Any) -> nn.Module:
         causal = AutoModelForCausalLM.from_config(model.config.text_config)
     causal.model, causal.lm_head = model.model.language_model, model.lm_head
     return causal
-
-
-def tower_of(model: Any) -> Tower:
-    """The vision tower up to the selected layer: hidden_states[i] is what i layers give."""
-    vision, config = model.model.vision_tower.vision_model, model.config
-    prefix = TOWERS[type(model.model.vision_tower).__name__]
-    layers = list(vision.encoder.layers)
-    used = config.vision_feature_layer
-    used = used if used >= 0 else len(layers) + 1 + used
-    side, patch = vision.config.image_size, vision.config.patch_size
-    return Tower(
-        Embedding(vision.embeddings, vision.pre_layrnorm) if prefix else vision.embeddings,
-        Trunk([split(layer) for layer in layers[:used]], prefix, prefix > 0, (side // patch, side // patch)),
-        [Block(split(layer)) for layer in layers[used:]] if prefix else [],
-        config.vision_feature_select_strategy == "full",
-        (side, side),
-    )

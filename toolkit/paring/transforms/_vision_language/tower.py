@@ -1,6 +1,8 @@
-"""A vision tower up to the layer whose features the language model gets."""
+"""A vision tower up to the last layer whose features the language model gets."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import nn
@@ -15,10 +17,13 @@ class Tower(nn.Module):
 
     Args:
         embedding: pixels [B, 3, H, W] -> [B, N, C].
-        trunk: the blocks up to the selected layer.
+        trunk: the blocks up to the last selected layer.
         later: the blocks behind it, of which only the class token's attention is ever asked.
         class_token: whether the class token is among the features.
         size: rows and columns of the image, in pixels.
+        layers: after how many blocks features are taken, see `Trunk.states`; those of several layers lie
+            side by side in the channels, in this order. Its largest is the trunk's depth, which alone is
+            the default.
 
     Attributes:
         key_share: share of the patches that are keys (MustDrop, https://arxiv.org/abs/2411.10803).
@@ -31,8 +36,10 @@ class Tower(nn.Module):
         later: list[Block],
         class_token: bool,
         size: tuple[int, int],
+        layers: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
+        self.layers = layers or (len(trunk.blocks),)
         self.embedding, self.trunk = embedding, trunk
         self.later = nn.ModuleList(later)
         self.skipped = 0 if class_token else trunk.prefix
@@ -40,10 +47,20 @@ class Tower(nn.Module):
         self.key_share = 0.0
 
     def patches(self) -> int:
-        """Patches that leave the trunk."""
-        grid = self.trunk.grid or (0,)
-        entering = self.trunk.prefix + int(torch.tensor(grid).prod())
-        return [entering, *self.trunk.tokens_per_layer(entering)][-1] - self.trunk.prefix
+        """Patches that leave the trunk.
+
+        Raises:
+            ValueError: not as many as leave another layer whose features lie beside theirs.
+        """
+        left = self.trunk.tokens_after(self.trunk.prefix + math.prod(self.trunk.grid or (0,)))
+        counts = [left[number] - self.trunk.prefix for number in self.layers]
+        if len(set(counts)) > 1:
+            raise ValueError(
+                f"the features after blocks {self.layers} of the vision tower lie side by side, and are"
+                f" {', '.join(map(str, counts))} patches: every step in the tower that makes them fewer"
+                f" must come by block {min(self.layers)}"
+            )
+        return counts[0]
 
     def tokens(self) -> int:
         """Tokens that an image is."""
@@ -63,8 +80,10 @@ class Tower(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Features [B, n, C], and keys [B, K] int64 as places among them, or None."""
-        x = self.trunk(self.embedding(pixels))
-        return x[:, self.skipped :], self._keys(x) if self.key_share else None
+        states = self.trunk.states(self.embedding(pixels), self.layers)
+        last = states[self.layers.index(max(self.layers))]
+        features = states[0] if len(states) == 1 else torch.cat(states, 2)
+        return features[:, self.skipped :], self._keys(last) if self.key_share else None
 
     def _keys(self, x: torch.Tensor) -> torch.Tensor:
         *between, last = (block for block in self.later if isinstance(block, Block))

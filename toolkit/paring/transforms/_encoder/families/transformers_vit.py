@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -52,7 +53,7 @@ def locate(model: nn.Module) -> Site | None:
             name="encoder",
             path=f"{path}.encoder".lstrip("."),
             blocks=layers,
-            split={"CLIPEncoder": split_clip, "Dinov2Encoder": _split_dinov2}.get(kind, split_vit),
+            split={"CLIPEncoder": split_clip, "Dinov2Encoder": split_dinov2}.get(kind, split_vit),
             wrap=TransformersEncoder,
             prefix=PREFIX[kind],
             class_token=True,
@@ -103,8 +104,10 @@ def split_vit(layer: Any) -> BlockParts:
     )
 
 
-def _split_dinov2(layer: Any) -> BlockParts:
-    inner, mlp = layer.attention.attention, layer.mlp
+def split_dinov2(layer: Any) -> BlockParts:
+    """A Dinov2Layer, its layer scale in the last linear layers of copies."""
+    inner, mlp = layer.attention.attention, copy.copy(layer.mlp)
+    mlp._modules = dict(layer.mlp._modules)  # the layer itself goes on computing what it did
     last = "weights_out" if hasattr(mlp, "weights_out") else "fc2"
     setattr(mlp, last, scaled(getattr(mlp, last), layer.layer_scale2.lambda1))
     return BlockParts(
