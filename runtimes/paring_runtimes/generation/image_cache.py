@@ -15,6 +15,7 @@ import numpy as np
 
 from paring_runtimes.engines import NativeSession
 from paring_runtimes.errors import ArtifactError, InputError
+from paring_runtimes.generation.encoded_image import EncodedImage, encode
 from paring_runtimes.generation.image_facts import ImageFacts
 from paring_runtimes.generation.in_place_cache import InPlaceCache, room
 from paring_runtimes.generation.language_model import LanguageModel
@@ -39,7 +40,7 @@ class ImageCache(InPlaceCache):
         native: the in-place graph.
         model: its facts.
         graphs: what reads the prompts.
-        pixels: [1 or batch, 3, H, W], or [1 or batch, views, 3, H, W].
+        pixels: [1 or batch, 3, H, W], or [1 or batch, views, 3, H, W]; or what the encoder made of them.
         batch: how many prompts.
         new_tokens: how many tokens will follow the prompts at most.
     """
@@ -49,7 +50,7 @@ class ImageCache(InPlaceCache):
         native: NativeSession,
         model: LanguageModel,
         graphs: ImageGraphs,
-        pixels: NDArray[np.float32],
+        pixels: NDArray[np.float32] | EncodedImage,
         batch: int,
         new_tokens: int = 1,
     ) -> None:
@@ -77,10 +78,13 @@ class ImageCache(InPlaceCache):
 
     def _encoded(self) -> Mapping[str, NDArray[Any]]:
         """Features, and keys where there are, of every row."""
-        names = ["image_features", "keys"] if self._image.keys else ["image_features"]
-        values = self._graphs.encoder.run(names, {"pixel_values": self._pixels})
-        whole = [np.broadcast_to(value, (self._batch, *value.shape[1:])) for value in values]
-        return dict(zip(names, whole, strict=True))
+        seen = self._pixels
+        if not isinstance(seen, EncodedImage):
+            seen = encode(seen, self._graphs.encoder, self._image)
+        return {
+            name: np.broadcast_to(value, (self._batch, *value.shape[1:]))
+            for name, value in seen.values.items()
+        }
 
     def _embedded(self, prompt: Sequence[int]) -> Mapping[str, NDArray[Any]]:
         """The text before and after the image."""

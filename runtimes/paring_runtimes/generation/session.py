@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from paring_runtimes.generation.chat import Message, conversation_text
 from paring_runtimes.generation.concat_cache import ConcatCache
 from paring_runtimes.generation.deferred import DeferredSession
 from paring_runtimes.generation.detokenizer import Detokenizer
+from paring_runtimes.generation.encoded_image import EncodedImage, encode, joined
 from paring_runtimes.generation.image_cache import ImageCache, ImageGraphs, check_prompt
 from paring_runtimes.generation.image_input import prepare
 from paring_runtimes.generation.in_place_cache import InPlaceCache
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from paring_runtimes.generation.image_input import Images
+    from paring_runtimes.generation.image_input import Images, OneImage
 
     Prompts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | NDArray[Any]
 
@@ -83,7 +84,8 @@ class GenerativeSession(Session):
         Args:
             prompts: a text, a list of texts, token ids, or a list of those.
             image: for a vision-language model: a path, or an array (uint8 [H, W, 3], or float32 [3, H, W]
-                prepared already), seen by every prompt; or a list of those, one a prompt.
+                prepared already), or what `encode_image` made of one, seen by every prompt; or a list of
+                those, one a prompt.
             **options: fields of `Options`.
 
         Returns:
@@ -172,6 +174,19 @@ class GenerativeSession(Session):
             )
         return score(run, following)
 
+    def encode_image(self, image: OneImage) -> EncodedImage:
+        """Let the encoder read an image once, for several calls with prompts about it.
+
+        Args:
+            image: a path or an array, as of `generate`.
+        """
+        if self.closed:
+            self._refuse_closed()
+        if self._graphs is None or self.model.image is None:
+            raise InputError("image: this artifact is that of a language model, which sees no images")
+        pixels = prepare(image, self.model.image, 1)
+        return encode(pixels, self._graphs.encoder, self.model.image)
+
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """Return the prompt of a conversation as token ids, for `stream` and `generate`."""
         text = conversation_text(self.path, messages)
@@ -226,15 +241,15 @@ class GenerativeSession(Session):
 
     def _filter_for(self, prompts: list[list[int]], options: Options) -> PromptFilter | None:
         """Return the open filter where a prompt is longer than what it keeps."""
-        native, model = self._chooser, self.model.filter
-        if native is None or model is None:
+        native = self._chooser
+        if native is None or self.model.filter is None:
             if options.filter or {options.filter_k, options.pin_first, options.pin_last} != {None}:
                 raise InputError(
                     "filter, filter_k, pin_first, pin_last: this artifact has no filter;"
                     " convert with -t gem_filter"
                 )
             return None
-        chooser = PromptFilter(native, model, options)
+        chooser = PromptFilter(native, self.model, options)
         if options.filter is False or all(len(ids) <= chooser.k for ids in prompts):
             return None
         native.open()
@@ -257,8 +272,9 @@ class GenerativeSession(Session):
                 return ConcatCache(native, model, batch)
             if images is None or graphs is None or model.image is None:
                 return InPlaceCache(in_place, model, batch, new_tokens)
-            pixels = prepare(images, model.image, batch)
-            return ImageCache(in_place, model, graphs, pixels, batch, new_tokens)
+            encoded, raw = joined(images, graphs.encoder, batch), cast(Any, images)
+            seen = prepare(raw, model.image, batch) if encoded is None else encoded
+            return ImageCache(in_place, model, graphs, seen, batch, new_tokens)
 
         if isinstance(native, DeferredSession) and form == "concat":
             native.open()

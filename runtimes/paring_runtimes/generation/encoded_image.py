@@ -1,0 +1,62 @@
+"""An image that the encoder has read, for several prompts about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from paring_runtimes.engines import NativeSession
+from paring_runtimes.errors import InputError
+from paring_runtimes.generation.image_facts import ImageFacts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """What `GenerativeSession.encode_image` returns; good for prompts of that session only.
+
+    Attributes:
+        values: by the name of the prompt graph's input: "image_features" [N, tokens, width] and, where the
+            encoder chooses tokens that are never dropped, "keys" [N, count]. N is 1, or one a prompt.
+        encoder: the graph that made them.
+    """
+
+    values: Mapping[str, NDArray[Any]]
+    encoder: NativeSession
+
+
+def encode(pixels: NDArray[np.float32], encoder: NativeSession, facts: ImageFacts) -> EncodedImage:
+    """Read pixels [N, 3, H, W] or [N, views, 3, H, W]."""
+    names = ["image_features", "keys"] if facts.keys else ["image_features"]
+    values = encoder.run(names, {"pixel_values": pixels})
+    return EncodedImage(dict(zip(names, values, strict=True)), encoder)
+
+
+def joined(images: Any, encoder: NativeSession, prompts: int) -> EncodedImage | None:
+    """One encoded image for all prompts, or a list of those, one a prompt; None where they are no such.
+
+    Raises:
+        InputError: too few or too many, another session's, or mixed with images that are not encoded.
+    """
+    if isinstance(images, EncodedImage):
+        given = [images]
+    elif isinstance(images, Sequence) and any(isinstance(one, EncodedImage) for one in images):
+        given = list(images)
+        if len(given) != prompts:
+            raise InputError(f"image: expected one, or one a prompt ({prompts}), given {len(given)}")
+    else:
+        return None
+    for one in given:
+        if not isinstance(one, EncodedImage):
+            raise InputError("image: expected all of them encoded, or none; encode_image encodes one")
+        if one.encoder is not encoder:
+            raise InputError("image: encoded by another session; encode it with this one")
+    if len(given) == 1:
+        return given[0]
+    values = {name: np.concatenate([one.values[name] for one in given]) for name in given[0].values}
+    return EncodedImage(values, encoder)
