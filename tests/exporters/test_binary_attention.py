@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,8 @@ from paring_exporters.request import Exported, Request
 from paring_exporters.torch_reference import torch_reference
 
 KINDS = [Config(), Config(form="quadratic"), Config(binarisation="ksh", bits=8, anchors=6)]
+DEPTH = 3
+Written = Callable[[Config], tuple[torch.nn.Module, Exported]]
 IDS = ["vanilla", "quadratic", "ksh"]
 
 
@@ -35,9 +41,17 @@ def compared(model: torch.nn.Module, exported: Exported, batches: tuple[int, ...
         return parity.compare(reference, lambda x: session.run({"pixel_values": x}), inputs, "fp32")
 
 
-def written(config: Config, folder: Path) -> tuple[torch.nn.Module, Exported]:
-    model = apply(build("timm ViT"), config)
-    return model, exporter.export(model, Request(torch.randn(2, 3, 32, 32)), folder)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """Returns a config's model and its export, made once: read only."""
+
+    @functools.cache
+    def made(config: Config) -> tuple[torch.nn.Module, Exported]:
+        model = apply(build("timm ViT", depth=DEPTH), config)
+        request = Request(torch.randn(2, 3, 32, 32))
+        return model, exporter.export(model, request, tmp_path_factory.mktemp("kind"))
+
+    return made
 
 
 @pytest.mark.parametrize("operator", [binary_attention, binary_attention_quadratic])
@@ -53,19 +67,21 @@ def test_the_operators_are_standard_ones_in_onnx(operator: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("config", KINDS, ids=IDS)
-def test_artifacts_agree_at_every_batch_size_without_a_tie(config: Config, tmp_path: Path) -> None:
-    model, exported = written(config, tmp_path)
+def test_artifacts_agree_at_every_batch_size_without_a_tie(config: Config, written: Written) -> None:
+    model, exported = written(config)
     graph = onnx.load(exported.entry).graph
     assert {node.domain for node in graph.node} == {""}
     assert sum(node.op_type == "Softmax" for node in graph.node) == 0
     found = compared(model, exported, (1, 2, 5))
     assert found.passed, found.failure()
     assert found.ties == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]  # nothing is left beside it
+    there = [path.name for path in exported.entry.parent.iterdir()]
+    assert there == ["model.onnx"]  # nothing is left beside it
 
 
-def test_the_bits_shown_are_those_of_pytorch_but_for_rounding(tmp_path: Path) -> None:
-    model, exported = written(Config(), tmp_path)
+def test_the_bits_shown_are_those_of_pytorch_but_for_rounding(written: Written) -> None:
+    model, exported = written(Config())
+    model = copy.deepcopy(model)
     own: list[torch.Tensor] = []
     for module in binarisers(model):
         module.register_forward_hook(lambda module, inputs, bits: own.append(bits))
@@ -75,29 +91,29 @@ def test_the_bits_shown_are_those_of_pytorch_but_for_rounding(tmp_path: Path) ->
     with shown_bits(exported.entry, len(own)) as bits:
         assert bits is not None
         theirs = bits({"pixel_values": pixels.numpy()})
-    assert len(theirs) == 12
+    assert len(theirs) == 2 * DEPTH
     for one, two in zip(own, theirs, strict=True):
         assert (one.numpy() == two).mean() > 0.999
 
 
-def test_a_graph_with_other_comparisons_than_the_model_shows_none(tmp_path: Path) -> None:
-    _, exported = written(Config(), tmp_path)
-    with shown_bits(exported.entry, 11) as bits:
+def test_a_graph_with_other_comparisons_than_the_model_shows_none(written: Written, tmp_path: Path) -> None:
+    _, exported = written(Config())
+    with shown_bits(exported.entry, 2 * DEPTH - 1) as bits:
         assert bits is None
-    with shown_bits(tmp_path / "kernels.so", 12) as bits:
+    with shown_bits(tmp_path / "kernels.so", 2 * DEPTH) as bits:
         assert bits is None
 
 
-def edited(exported: Exported, change: Any) -> None:
-    """Change the first constant near a value: what a wrong translation would have written."""
+def edited(exported: Exported, change: Any, folder: Path) -> Exported:
+    """A copy whose first constant near a value is changed: what a wrong translation would have written."""
     model = onnx.load(exported.entry)
     for tensor in model.graph.initializer:
         value = numpy_helper.to_array(tensor)
         after = change(value)
         if after is not None:
             tensor.CopyFrom(numpy_helper.from_array(after.astype(value.dtype), tensor.name))
-            onnx.save(model, exported.entry)
-            return
+            onnx.save(model, folder / exported.entry.name)
+            return dataclasses.replace(exported, entry=folder / exported.entry.name)
     raise AssertionError("no such constant")
 
 
@@ -117,7 +133,7 @@ def shifted_threshold(value: np.ndarray) -> np.ndarray | None:
     [scalar(1 / np.pi, 1 / 3.1), scalar(0.5, 0.49), shifted_threshold],
     ids=["1/pi", "one half", "a threshold"],
 )
-def test_small_errors_of_the_graph_fail(change: Any, tmp_path: Path) -> None:
-    model, exported = written(Config(), tmp_path)
-    edited(exported, change)
-    assert not compared(model, exported).passed
+def test_small_errors_of_the_graph_fail(change: Any, written: Written, tmp_path: Path) -> None:
+    model, exported = written(Config())
+    assert compared(model, exported).passed
+    assert not compared(model, edited(exported, change, tmp_path)).passed

@@ -22,6 +22,7 @@ from paring_exporters.onnx_graph.difference import first_difference, locate
 from paring_exporters.request import Request
 from paring_runtimes.errors import ExportError
 
+DEPTH = 3  # as many blocks as `token_prune` prunes in
 STEPS = {
     "open": lambda model: (open_encoder(model), model)[1],
     "prune": lambda model: token_prune.apply(model, token_prune.Config(keep_ratio=0.6)),
@@ -53,7 +54,7 @@ EXPORTED = [(name, "open") for name in FAMILIES] + [
 
 @pytest.mark.parametrize(("name", "step"), EXPORTED)
 def test_every_family_exports_and_agrees(name: str, step: str, tmp_path: Path) -> None:
-    model = STEPS[step](build(name))
+    model = STEPS[step](build(name, depth=DEPTH))
     found = export(model, Request(torch.randn(2, 3, 32, 32)), tmp_path)
     result = compared(model, found.entry)
     assert result.passed, result.failure()
@@ -65,7 +66,7 @@ def test_every_family_exports_and_agrees(name: str, step: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("step", STEPS)
 def test_fp16_agrees_with_the_fp32_model(step: str, tmp_path: Path) -> None:
-    model = STEPS[step](build("timm ViT"))
+    model = STEPS[step](build("timm ViT", depth=DEPTH))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -80,7 +81,7 @@ def test_fp16_agrees_with_the_fp32_model(step: str, tmp_path: Path) -> None:
 
 
 def test_the_token_map_is_an_output(tmp_path: Path) -> None:
-    model = STEPS["prune"](build("timm ViT"))
+    model = STEPS["prune"](build("timm ViT", depth=DEPTH))
     request = Request(torch.randn(2, 3, 32, 32), output_names=("logits", "token_map"))
     found = export(WithTokenMap(model), request, tmp_path)
     pixels = torch.randn(3, 3, 32, 32)
@@ -124,7 +125,7 @@ def test_data_dependent_shapes_are_refused_with_file_and_line(tmp_path: Path) ->
 
 
 def test_a_wrong_weight_is_found_by_its_node(tmp_path: Path) -> None:
-    model = STEPS["open"](build("timm ViT"))
+    model = STEPS["open"](build("timm ViT", depth=DEPTH))
     found = export(model, Request(torch.randn(2, 3, 32, 32), optimizer="none"), tmp_path)
     graph = onnx.load(found.entry)
     makers = {output: node for node in graph.graph.node for output in node.output}
@@ -145,7 +146,7 @@ def test_a_wrong_weight_is_found_by_its_node(tmp_path: Path) -> None:
 
 
 def test_equal_graphs_have_no_first_difference(tmp_path: Path) -> None:
-    model = STEPS["open"](build("timm ViT"))
+    model = STEPS["open"](build("timm ViT", depth=DEPTH))
     graph = onnx.load(export(model, Request(torch.randn(2, 3, 32, 32)), tmp_path).entry)
     feeds = {"pixel_values": np.ones((1, 3, 32, 32), np.float32)}
     assert first_difference(graph, graph, feeds, (1e-5, 1e-4)) is None
@@ -155,7 +156,7 @@ def test_weights_beyond_a_protobuf_message_lie_in_a_file_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "_MESSAGE_BYTES", 1000)
-    model = STEPS["prune"](build("timm ViT"))
+    model = STEPS["prune"](build("timm ViT", depth=DEPTH))
     found = export(model, Request(torch.randn(2, 3, 32, 32)), tmp_path)
     assert found.facts["optimizer"] == "none"  # onnxslim would serialise it
     assert found.entry.with_name("model.onnx.data").stat().st_size > 1000

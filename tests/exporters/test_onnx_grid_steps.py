@@ -39,7 +39,7 @@ def inputs(name: str, batch: int) -> torch.Tensor:
 @pytest.mark.parametrize(("name", "transform", "config"), EXPORTED)
 def test_exports_agree_with_pytorch(name: str, transform: Any, config: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = build(name) if name in FAMILIES else build_encoder(name)
+    model = build(name, depth=3) if name in FAMILIES else build_encoder(name)
     transform.apply(model, config)
     found = export(model, Request(inputs(name, 2), input_name="x", output_names=("y",)), tmp_path)
     graph = onnx.load(found.entry)
@@ -56,7 +56,7 @@ def test_exports_agree_with_pytorch(name: str, transform: Any, config: Any, tmp_
 
 
 def test_the_map_of_merged_windows_is_an_output(tmp_path: Path) -> None:
-    model = window_merge.apply(build("timm ViT"), window_merge.Config(r=2, order="raster"))
+    model = window_merge.apply(build("timm ViT", depth=3), window_merge.Config(r=2, order="raster"))
     names = ("logits", "token_map")
     found = export(WithTokenMap(model), Request(torch.randn(2, 3, 32, 32), output_names=names), tmp_path)
     pixels = torch.randn(3, 3, 32, 32)
@@ -78,7 +78,7 @@ def test_the_map_of_merged_windows_is_an_output(tmp_path: Path) -> None:
 )
 def test_fp16_agrees_with_the_fp32_model(name: str, transform: Any, config: Any, tmp_path: Path) -> None:
     """All windows or pairs go, so that rounding decides nothing."""
-    model = build(name) if name in FAMILIES else build_encoder(name)
+    model = build(name, depth=3) if name in FAMILIES else build_encoder(name)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

@@ -15,14 +15,14 @@ import paring  # noqa: E402
 from paring_runtimes.artifact import read_manifest  # noqa: E402
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_language_model_shifts_all_but_its_head(tmp_path: Path, precision: str) -> None:
+@pytest.mark.parametrize(("precision", "in_place"), [("fp32", True), ("fp16", False)])
+def test_a_language_model_shifts_all_but_its_head(tmp_path: Path, precision: str, in_place: bool) -> None:
     folder = llama_folder(tmp_path / "tiny")
     done = paring.convert(
         f"hf:{folder}",
         tmp_path / "out",
         transforms=[{"shift_linear": {"layers": ["all"], "bits": 5}}],
-        export={"precision": precision},
+        export={"precision": precision, "in_place": in_place},
         verify={"batch_sizes": [1, 2], "seeds": [0], "steps": 2},
     )
     manifest = read_manifest(done.artifact)

@@ -59,14 +59,47 @@ def test_max_seconds_ends_it_after_at_least_one_round():
     assert len(latency.interleave([lambda: None], _quick(max_seconds=1e-9))[0].samples_ms) == 1
 
 
-def test_settling_leaves_a_pause_and_pairs_medians():
-    stamps: list[tuple[str, float]] = []
-    calls = [lambda n=n: (time.sleep(0.001), stamps.append((n, time.perf_counter()))) for n in "ab"]
-    turns = latency.interleave(calls, _quick(min_runs=20), settle_s=0.02)
-    assert len(turns[0].rounds_ms) == len(turns[1].rounds_ms) < len(turns[0].samples_ms)
-    assert len(stamps) > 1.5 * sum(len(t.samples_ms) for t in turns)  # as many again untimed
-    median = np.median(turns[0].samples_ms)
-    assert np.median(turns[0].rounds_ms) == pytest.approx(median, rel=0.2)
+class Neighbours:
+    """Two candidates on a clock that only their calls move, so that no other load shows.
+
+    A call takes 1 ms; 3 ms while the other's threads still spin, 15 ms long; and each tenth 6 ms more.
+    """
+
+    def __init__(self) -> None:
+        self.now_ms = 0
+        self.ended_ms = {"a": -100, "b": -100}
+        self.count = 0
+
+    def perf_counter(self) -> float:
+        return self.now_ms / 1e3
+
+    def perf_counter_ns(self) -> int:
+        return self.now_ms * 1_000_000
+
+    def call(self, name: str) -> None:
+        self.count += 1
+        spins = self.now_ms - self.ended_ms["ab".replace(name, "")] < 15
+        self.now_ms += (3 if spins else 1) + (6 if self.count % 10 == 0 else 0)
+        self.ended_ms[name] = self.now_ms
+
+
+@pytest.mark.parametrize("settle_s", [0.0, 0.0195])
+def test_settling_leaves_a_pause_and_pairs_medians(monkeypatch: pytest.MonkeyPatch, settle_s: float):
+    both = Neighbours()
+    monkeypatch.setattr(latency, "time", both)
+    turns = latency.interleave(
+        [lambda n=n: both.call(n) for n in "ab"], _quick(min_runs=40), settle_s=settle_s
+    )
+    if not settle_s:
+        assert all(turn.rounds_ms == turn.samples_ms for turn in turns)
+        assert {3.0, 9.0} & {t for turn in turns for t in turn.samples_ms}  # the neighbour is timed too
+        return
+    for turn in turns:
+        assert set(turn.samples_ms) == {1.0, 7.0}  # by then the neighbour is asleep
+        assert set(turn.rounds_ms) == {1.0}  # medians: the rare slow calls do not count
+        assert 2 <= len(turn.rounds_ms) < len(turn.samples_ms) / 5
+    timed = sum(len(turn.samples_ms) for turn in turns)
+    assert 1.3 * timed < both.count < 3 * timed  # as long again untimed
 
 
 def test_the_garbage_collector_is_off_while_timing_and_on_again_after():
@@ -98,15 +131,21 @@ def test_threads_that_stay_busy_after_a_call_are_noticed():
     def call() -> None:
         threading.Thread(target=_burn, args=(0.1,)).start()
 
-    assert 0.05 < latency.linger(call) < 0.4
-    time.sleep(0.1)
-    assert latency.linger(lambda: None) < 0.02
+    def idle() -> float:
+        time.sleep(0.1)
+        return latency.linger(lambda: None)
+
+    found = [latency.linger(call) for _ in range(3)]  # on a busy machine one may be kept from seeing it
+    assert max(found) > 0.05
+    assert min(found) < 0.4
+    assert min(idle() for _ in range(3)) < 0.02
 
 
 def test_progress_comes_between_rounds():
     told: list[float] = []
+    begin = time.perf_counter()
     latency.interleave([lambda: time.sleep(0.05)], _quick(min_runs=12, max_seconds=5), progress=told.append)
-    assert 1 <= len(told) <= 3
+    assert 1 <= len(told) <= 2 * (time.perf_counter() - begin)  # not more than every half second
     assert told == sorted(told)
     assert all(0 < share <= 1 for share in told)
 

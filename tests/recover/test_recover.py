@@ -151,15 +151,26 @@ def stop_at(step: int) -> Callable[[Any], None]:
     return watch
 
 
-@pytest.mark.parametrize("stopped", [3, 6, 7, 10])
-def test_two_stages_go_on_to_the_same_bits_from_anywhere(
-    values: Values, tmp_path: Path, stopped: int
-) -> None:
+@pytest.fixture(scope="module")
+def two_stages(first_values: Values) -> Recipe:
+    values = copy.deepcopy(first_values)
     values["transforms"] = [values["transforms"][0], {"token_merge": {"r": 1}}]
     stages = [{"through": "token_prune", "steps": 6}, {"steps": 5, "learning_rate": 1e-4}]
     values["recover"] |= {"stages": stages, "steps": None, "checkpoint_seconds": 0}
-    recipe, said = build_recipe(values), list[str]()
-    whole = weights(recipe, tmp_path / "whole")
+    return build_recipe(values)
+
+
+@pytest.fixture(scope="module")
+def whole(two_stages: Recipe, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights of both stages without a stop."""
+    return weights(two_stages, tmp_path_factory.mktemp("stages") / "whole")
+
+
+@pytest.mark.parametrize("stopped", [3, 6, 7, 10])
+def test_two_stages_go_on_to_the_same_bits_from_anywhere(
+    two_stages: Recipe, whole: bytes, tmp_path: Path, stopped: int
+) -> None:
+    recipe, said = two_stages, list[str]()
     with pytest.raises(Stopped):
         recover(recipe, tmp_path / "out", watch=stop_at(stopped))
     assert not (tmp_path / "out").exists()

@@ -36,56 +36,60 @@ def timm_vit(**options: object) -> nn.Module:
     return VisionTransformer(**{**fixed, "num_classes": 7, **options})
 
 
-def timm_distilled() -> nn.Module:
+def timm_distilled(depth: int = 6) -> nn.Module:
     from timm.models.deit import VisionTransformerDistilled
 
     return VisionTransformerDistilled(
-        img_size=32, patch_size=4, embed_dim=48, depth=6, num_heads=3, num_classes=7
+        img_size=32, patch_size=4, embed_dim=48, depth=depth, num_heads=3, num_classes=7
     )
 
 
-def transformers_vit() -> nn.Module:
+def sizes(depth: int) -> dict[str, int]:
+    return {**SMALL, "num_hidden_layers": depth}
+
+
+def transformers_vit(depth: int = 6) -> nn.Module:
     from transformers import ViTConfig, ViTForImageClassification
 
-    return Logits(ViTForImageClassification(ViTConfig(**SMALL)))
+    return Logits(ViTForImageClassification(ViTConfig(**sizes(depth))))
 
 
-def transformers_deit() -> nn.Module:
+def transformers_deit(depth: int = 6) -> nn.Module:
     from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
-    return Logits(DeiTForImageClassificationWithTeacher(DeiTConfig(**SMALL)))
+    return Logits(DeiTForImageClassificationWithTeacher(DeiTConfig(**sizes(depth))))
 
 
-def transformers_dinov2(**options: object) -> nn.Module:
+def transformers_dinov2(depth: int = 6, **options: object) -> nn.Module:
     from transformers import Dinov2Config, Dinov2ForImageClassification
 
-    return Logits(Dinov2ForImageClassification(Dinov2Config(**SMALL, layerscale_value=0.4, **options)))
+    return Logits(Dinov2ForImageClassification(Dinov2Config(**sizes(depth), layerscale_value=0.4, **options)))
 
 
-def transformers_clip() -> nn.Module:
+def transformers_clip(depth: int = 6) -> nn.Module:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    return Logits(CLIPVisionModelWithProjection(CLIPVisionConfig(**SMALL)), "image_embeds")
+    return Logits(CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes(depth))), "image_embeds")
 
 
-FAMILIES: dict[str, Callable[[], nn.Module]] = {
+FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "timm ViT": timm_vit,
-    "timm ViT, layer scale, query-key norm, registers": lambda: timm_vit(
-        init_values=0.3, qk_norm=True, reg_tokens=2
+    "timm ViT, layer scale, query-key norm, registers": lambda **options: timm_vit(
+        init_values=0.3, qk_norm=True, reg_tokens=2, **options
     ),
     "timm DeiT distilled": timm_distilled,
     "transformers ViT": transformers_vit,
     "transformers DeiT": transformers_deit,
     "transformers DINOv2": transformers_dinov2,
-    "transformers DINOv2, SwiGLU": lambda: transformers_dinov2(use_swiglu_ffn=True),
+    "transformers DINOv2, SwiGLU": lambda **options: transformers_dinov2(use_swiglu_ffn=True, **options),
     "transformers CLIP vision": transformers_clip,
 }
 
 
-def build(name: str, seed: int = 0) -> nn.Module:
+def build(name: str, seed: int = 0, depth: int = 6) -> nn.Module:
     """A family's model in eval mode, with weights large enough that tokens differ."""
     torch.manual_seed(seed)
-    model = FAMILIES[name]().eval()
+    model = FAMILIES[name](depth=depth).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

@@ -180,7 +180,7 @@ def test_a_new_primitive_is_one_entry(monkeypatch: pytest.MonkeyPatch, tmp_path:
     zero = Primitive(lambda linear: nn.Linear(linear.in_features, linear.out_features), 2.0)
     monkeypatch.setitem(_mixture.PRIMITIVES, "other", zero)
     config = Config(experts=("linear", "shift", "other"))
-    model = apply(build("timm ViT"), config)
+    model = apply(build("timm ViT", depth=2), config)
     shares = next(iter(_mixture.mixtures(model).values())).plan.shares
     assert shares == pytest.approx([2 / 11, 3 / 11, 6 / 11])  # 1/6 : 1/4 : 1/2
     exported = exporters()["onnx"].export(model, Request(torch.randn(2, 3, 32, 32)), tmp_path)
@@ -194,7 +194,7 @@ def test_a_new_primitive_is_one_entry(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_the_graph_has_static_shapes_and_agrees(gate: str, tmp_path: Path) -> None:
     import onnx
 
-    model = apply(build("transformers ViT"), Config(gate=gate))
+    model = apply(build("transformers ViT", depth=3), Config(gate=gate))
     exported = exporters()["onnx"].export(model, Request(torch.randn(2, 3, 32, 32)), tmp_path)
     kinds = {node.op_type for node in onnx.load(exported.entry).graph.node}
     assert not kinds & {"NonZero", "Compress", "Loop", "If", "ScatterND", "ScatterElements", "Where"}
