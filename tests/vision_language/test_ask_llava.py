@@ -139,9 +139,9 @@ def test_encoded_images_that_do_not_fit_are_refused(base: Path, session: Generat
         session.generate("<image>a", image=[encoded, encoded])
     with pytest.raises(InputError, match="1 of 2 are encoded; encode all of them or none"):
         session.generate(["<image>a", "<image>b"], image=[encoded, image])  # type: ignore[list-item]
-    with paring_runtimes.load(base / "out-baseline") as other:
+    with paring_runtimes.load(base / "out") as other:
         assert isinstance(other, GenerativeSession)
-        with pytest.raises(InputError, match="another session"):
+        with pytest.raises(InputError, match="another artifact"):
             other.generate("<image>a", image=encoded)
 
 
