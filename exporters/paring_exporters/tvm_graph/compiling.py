@@ -14,7 +14,7 @@ from tvm.relax.backend.cpu_generic import pipeline
 
 from paring_runtimes.errors import ExportError
 
-from .schedules import ScheduleRest
+from .schedules import schedule_rest
 
 # How the library's own account of itself is called in it: a C string of JSON.
 SYMBOL = "paring_facts"
@@ -30,7 +30,7 @@ def compiled(module: Any, target: Any) -> Any:
         *pipeline.library_dispatch_passes(target),
         *pipeline.legalize_passes(target),
         relax.transform.DeadCodeElimination(),
-        ScheduleRest(target),
+        schedule_rest,
         *pipeline.dataflow_lower_passes(target),
         *pipeline.finalize_passes(target),
     ]

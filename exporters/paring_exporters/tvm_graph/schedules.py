@@ -1,4 +1,4 @@
-"""What relax itself lowered, scheduled plainly: threads over the outer loops, vectors over the innermost."""
+"""What relax itself lowered, scheduled plainly: threads over the outer loops; LLVM makes vectors of the inner."""
 
 from __future__ import annotations
 
@@ -8,32 +8,29 @@ import tvm
 from tvm import tirx
 from tvm.s_tir import Schedule
 
-LANES = 16
+_SPATIAL = 0  # IterVar.DataPar
 
 
 @tvm.transform.module_pass(opt_level=0, name="ScheduleRest")
-class ScheduleRest:
-    """Schedule every function that is still a nest of blocks."""
-
-    def __init__(self, target: Any) -> None:
-        self.target = target
-
-    def transform_module(self, module: Any, context: Any) -> Any:
-        """The module with its functions scheduled."""
-        for name, function in list(module.functions_items()):
-            if isinstance(function, tirx.PrimFunc) and "op_pattern" not in (function.attrs or {}):
-                module[name] = scheduled(function)
-        return module
+def schedule_rest(module: Any, context: Any) -> Any:
+    """Schedule every function that is a nest of blocks; kernels of ours, which are none, stay as they are."""
+    for name, function in list(module.functions_items()):
+        if isinstance(function, tirx.PrimFunc) and not function.attrs.get("paring", False):
+            module[name] = scheduled(function)
+    return module
 
 
 def scheduled(function: Any) -> Any:
-    """A function whose blocks are spread over threads; as it was where its loops are none that can be."""
-    try:
-        schedule = Schedule(function)
-    except (RuntimeError, ValueError, tvm.error.TVMError):
-        return function
-    return schedule.mod["main"]
-
-
-def _blocks(schedule: Any) -> list[Any]:
-    return list(schedule.get_child_blocks(schedule.get_sblock("root")))
+    """Return a function whose blocks are spread over threads."""
+    schedule = Schedule(function)
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        loops = schedule.get_loops(block)
+        kinds = [int(var.iter_type) for var in schedule.get(block).iter_vars]
+        if len(loops) != len(kinds):
+            continue
+        spatial = next((i for i, kind in enumerate(kinds) if kind != _SPATIAL), len(kinds))
+        # The innermost loop is left to vectors, where nothing is summed inside of it.
+        outer = loops[: spatial - 1] if spatial == len(loops) and spatial > 1 else loops[:spatial]
+        if outer:
+            schedule.parallel(schedule.fuse(*outer))
+    return schedule.mod["main"].with_attrs(dict(function.attrs))

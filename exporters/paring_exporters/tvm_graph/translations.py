@@ -138,7 +138,7 @@ class Lowering:
         if key not in self._kernels:
             name = f"paring_{kind}_{len(self._kernels)}"
             # Opaque: relax neither looks into it nor fuses anything with it.
-            importer.block_builder.add_func(make(name).with_attr("op_pattern", 8), name)
+            importer.block_builder.add_func(make(name).with_attrs({"op_pattern": 8, "paring": True}), name)
             self._kernels[key] = name
         return self._kernels[key]
 

@@ -37,7 +37,8 @@ _ALIGNMENT_BYTES = 64  # TVM's kernels read whole vector registers
 _CPU, _POOLED = 1, 2  # kDLCPU; the allocator that keeps its memory for the next run
 # How often a worker looks for more work, with sched_yield, before it sleeps: below a millisecond, in place of
 # some hundred, so that idle workers leave the cores to the product.
-_SPINS = "2000"
+_SPIN_SETTING, _SPINS = "TVM_THREAD_POOL_SPIN_COUNT", "2000"
+_SHARE_CORES = -3  # kSpecifyThreadShareAllCore
 _lock = threading.Lock()  # of the process: the virtual machine's memory and the pools
 _pools = threading.local()
 
@@ -218,15 +219,16 @@ def _use_threads(ffi: Any, threads: int) -> None:
     """Have this thread's pool of workers use so many. A pool belongs to the thread that calls."""
     if getattr(_pools, "threads", None) == threads:
         return
-    wanted = {"TVM_NUM_THREADS": str(max(threads, len(_usable()))), "TVM_THREAD_POOL_SPIN_COUNT": _SPINS}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update({name: value for name, value in wanted.items() if before[name] is None})
-    try:  # the pool, once made, does not look at the environment again
-        ffi.get_global_func("runtime.config_threadpool")(1, threads)
+    cores = sorted(_usable())
+    # The list's length is the most that TVM uses, in place of OMP_NUM_THREADS; all may run on all of them.
+    shared = [str(cores[i % len(cores)]) for i in range(max(threads, len(cores)))]
+    before = os.environ.get(_SPIN_SETTING)
+    os.environ[_SPIN_SETTING] = before or _SPINS
+    try:  # looked at when the pool is made
+        ffi.get_global_func("runtime.config_threadpool")(_SHARE_CORES, threads, shared)
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
+        if before is None:
+            del os.environ[_SPIN_SETTING]
     _pools.threads = threads
 
 
