@@ -180,8 +180,8 @@ def _patch_size(model: nn.Module) -> int:
 def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, role: str) -> parity.Parity:
     wanted, export, names = job.recipe.verify, job.recipe.export, job.source.output_names
     flavour = exported.facts.get("shift", {}).get("flavour", "float")
-    if flavour == "integer":
-        model = in_integers(copy.deepcopy(model))
+    if flavour != "float" and flavour != "dequantize":
+        model = in_integers(copy.deepcopy(model), by_row=flavour == "integer_rows")
 
     def artifact(pixels: np.ndarray) -> dict[str, np.ndarray]:
         return session.run({job.source.input_name: pixels}, list(names))

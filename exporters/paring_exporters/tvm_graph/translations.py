@@ -6,16 +6,23 @@ Weights are constants of the module in the order in which their kernel reads the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from tvm import relax
 
+from paring.transforms._shift.op import weight_of
+
 from ..tvm.target import threads_of
+from ..tvm.shift_problem import ShiftShape
+from ..tvm.shift_weights import kernel_weights
+from .choosing import Choice, choose_layer
 from .kernels.attention import attention
 from .kernels.dense import Dense, dense, padded, panels_of, tiling_for
 from .kernels.layer_norm import LayerNorm, layer_norm
+from .kernels.shift import float_layer, integer_layer, paired, quantise, tile_for, words_of
 
 Convert = Callable[[Any, Any], Any]
 
@@ -23,11 +30,24 @@ Convert = Callable[[Any, Any], Any]
 class Lowering:
     """The translations of one program, and what they did, for the manifest."""
 
-    def __init__(self, constants: Mapping[str, torch.Tensor], target: Any) -> None:
-        self.constants, self.target = constants, target
+    def __init__(
+        self, constants: Mapping[str, torch.Tensor], target: Any, integer: bool = True, timed: bool = True
+    ) -> None:
+        """Set out to translate.
+
+        Args:
+            constants: of the program, by the name of their node.
+            target: of TVM.
+            integer: whether shift layers may round activations to 8 bits.
+            timed: whether kernels can be timed here, which needs the target's CPU.
+        """
+        self.constants, self.target, self.integer, self.timed = constants, target, integer, timed
         self.threads, self.tiling = threads_of(target), tiling_for(target)
         self._kernels: dict[Any, Any] = {}
         self._packed: dict[Any, Any] = {}
+        self._quantised: dict[Any, Any] = {}
+        self._choices: dict[Dense, Choice] = {}
+        self._layers: list[tuple[Dense, str]] = []  # shift layers, with the kernel of each
 
     def table(self) -> dict[str, Convert]:
         """For `custom_convert_map`."""
@@ -40,16 +60,99 @@ class Lowering:
         }
 
     def facts(self) -> dict[str, Any]:
-        """How many kernels of ours the library has, by kind."""
-        kinds = [type(key).__name__ for key in self._kernels]
-        return {"kernels": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+        """How many kernels of ours the library has, by kind; and of shift layers which kernel was chosen."""
+        kinds = [kind for kind, _ in self._kernels]
+        found: dict[str, Any] = {"kernels": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+        if self._layers:
+            ways = [way for _, way in self._layers]
+            found["shift"] = {
+                "terms": len(ways),
+                "flavour": "integer_rows" if "integer" in ways else "float",
+                "kernels": {way: ways.count(way) for way in sorted(set(ways))},
+                "choices": [choice.as_dict() for choice in self._choices.values()],
+            }
+            notes = [choice.note() for choice in self._choices.values() if choice.note()]
+            if "decoded" in ways:
+                notes.append(
+                    f"tvm: {ways.count('decoded')} shift layers are written in fp32: packed kernels take 4-bit"
+                    " codes with scales by tensor or channel"
+                )
+            found.update({"notes": notes} if notes else {})
+        return found
 
     def layer(self, node: Any, importer: Any) -> Any:
         """A fused layer."""
         meaning = node.meta["paring"]
         weight, bias = (*meaning.arguments, None)[:2]
         operands = [importer.env[one] for one in node.args]
+        if meaning.operator is torch.ops.paring.shift_linear.default:
+            return self._shift(importer, operands, meaning)
         return self._dense(importer, operands, weight, bias, meaning.activation)
+
+    def _shift(self, importer: Any, operands: list[Any], meaning: Any) -> Any:
+        """A shift layer, packed where it can be."""
+        nibbles, signs, scale, bias, inputs, bits, group = meaning.arguments
+        layer = _layer(operands, self.constants[nibbles.name].shape[0], meaning.activation)
+        if bits != 4 or group:
+            self._layers.append((layer, "decoded"))
+            planes = [None if one is None else self.constants[one.name] for one in (nibbles, signs, scale)]
+            weight = weight_of(planes[0], planes[1], planes[2], inputs, bits)
+            return self._dense(importer, operands, nibbles, bias, meaning.activation, weight)
+        if layer not in self._choices:
+            self._choices[layer] = choose_layer(layer, self.target, self.integer, self.timed)
+        way = self._choices[layer].kernel
+        self._layers.append((layer, way))
+        names = (nibbles.name, scale.name, None if bias is None else bias.name)
+        write = self._integer if way == "integer" else self._float
+        return write(importer, operands, layer, names)
+
+    def _integer(self, importer: Any, operands: list[Any], layer: Dense, names: tuple[Any, ...]) -> Any:
+        tile = tile_for(self.target, ShiftShape(1, layer.in_features, layer.out_features))
+        packed = kernel_weights(*self._planes(names), layer.in_features, tile.order)
+        values = [
+            self._constant(names[0], form, lambda form=form: getattr(packed, form))  # type: ignore[misc]
+            for form in ("weight", "scale", "bias")
+        ]
+        kernel = self._kernel(importer, "integer", layer, lambda name: integer_layer(name, layer, tile))
+        rows = self._rounded(importer, operands[0], layer)
+        return self._call(importer, kernel, [*rows, *values, *operands[1:]], _shape(operands[0], layer))
+
+    def _rounded(self, importer: Any, x: Any, layer: Dense) -> list[Any]:
+        """x as int8 with a scale and a sum a row, made once for all layers that read it."""
+        if x not in self._quantised:
+            plain = replace(layer, out_features=1, activation="", residual=False)
+            kernel = self._kernel(
+                importer, "quantise", plain, lambda name: quantise(name, plain, self.threads)
+            )
+            lead = list(x.ty.shape)[:-1]
+            kinds = [
+                relax.TensorType([*lead, words_of(layer.in_features)], "int32"),
+                relax.TensorType([*lead, 1], "float32"),
+                relax.TensorType([*lead, 1], "int32"),
+            ]
+            emit = importer.block_builder.emit
+            made = emit(relax.call_dps_packed(kernel, [x], out_ty=kinds))
+            self._quantised[x] = [emit(relax.TupleGetItem(made, i)) for i in range(3)]
+        return self._quantised[x]
+
+    def _float(self, importer: Any, operands: list[Any], layer: Dense, names: tuple[Any, ...]) -> Any:
+        nibbles, _, scale, bias = self._planes(names)
+        outputs, panel = layer.out_features, self.tiling.panel
+        values = [
+            self._constant(names[0], "paired", lambda: paired(nibbles, layer.in_features, panel)),
+            self._constant(
+                names[0], "scales", lambda: padded(np.broadcast_to(scale, (outputs,)), outputs, panel)
+            ),
+            self._constant(names[0], "biases", lambda: padded(bias, outputs, panel)),
+        ]
+        kernel = self._kernel(
+            importer, "float", layer, lambda name: float_layer(name, layer, self.tiling)
+        )
+        return self._call(importer, kernel, [operands[0], *values, *operands[1:]], _shape(operands[0], layer))
+
+    def _planes(self, names: tuple[Any, ...]) -> tuple[Any, None, Any, Any]:
+        nibbles, scale = (self.constants[name].numpy() for name in names[:2])
+        return nibbles, None, scale, None if names[2] is None else self.constants[names[2]].numpy()
 
     def attention(self, node: Any, importer: Any) -> Any:
         """Fused attention."""
@@ -102,18 +205,23 @@ class Lowering:
         made = self._dense(importer, [flat], weight, bias, "")
         return emit(relax.op.permute_dims(made, [0, 3, 1, 2]))
 
-    def _dense(self, importer: Any, operands: list[Any], weight: Any, bias: Any, activation: str) -> Any:
-        """A layer in fp32. `weight` is the node of a constant [N, *], `bias` of one [N] or None."""
-        rows = self.constants[weight.name]
+    def _dense(
+        self,
+        importer: Any,
+        operands: list[Any],
+        weight: Any,
+        bias: Any,
+        activation: str,
+        values: torch.Tensor | None = None,
+    ) -> Any:
+        """A layer in fp32. `weight` is the node of a constant [N, *] (or of `values`), `bias` of one [N] or None."""
+        rows = self.constants[weight.name] if values is None else values
         outputs = rows.shape[0]
-        batch, *middle, width = operands[0].ty.shape
-        layer = Dense(
-            tuple(map(int, middle)), int(width), outputs, _fixed(batch), activation, len(operands) > 1
-        )
+        layer = _layer(operands, outputs, activation)
         kernel = self._kernel(importer, "dense", layer, lambda name: dense(name, layer, self.tiling))
         panel = self.tiling.panel
         packed = self._constant(
-            weight.name, "panels", lambda: panels_of(self._array(weight).reshape(outputs, -1), panel)
+            weight.name, "panels", lambda: panels_of(rows.reshape(outputs, -1).numpy(), panel)
         )
         added = self._constant(
             None if bias is None else bias.name,
@@ -121,7 +229,7 @@ class Lowering:
             lambda: padded(None if bias is None else self._array(bias), outputs, panel),
         )
         return self._call(
-            importer, kernel, [operands[0], packed, added, *operands[1:]], [batch, *middle, outputs]
+            importer, kernel, [operands[0], packed, added, *operands[1:]], _shape(operands[0], layer)
         )
 
     def _array(self, node: Any) -> np.ndarray:
@@ -135,6 +243,7 @@ class Lowering:
 
     def _kernel(self, importer: Any, kind: str, key: Any, make: Callable[[str], Any]) -> Any:
         """A function of the module, made once for each key."""
+        key = (kind, key)
         if key not in self._kernels:
             name = f"paring_{kind}_{len(self._kernels)}"
             # Opaque: relax neither looks into it nor fuses anything with it.
@@ -146,6 +255,16 @@ class Lowering:
         return importer.block_builder.emit(
             relax.call_dps_packed(kernel, operands, out_ty=relax.TensorType(shape, "float32"))
         )
+
+
+def _layer(operands: list[Any], outputs: int, activation: str) -> Dense:
+    batch, *middle, width = operands[0].ty.shape
+    extents = tuple(int(size) for size in middle)
+    return Dense(extents, int(width), outputs, _fixed(batch), activation, len(operands) > 1)
+
+
+def _shape(x: Any, layer: Dense) -> list[Any]:
+    return [*list(x.ty.shape)[:-1], layer.out_features]
 
 
 def _fixed(batch: Any) -> int | None:

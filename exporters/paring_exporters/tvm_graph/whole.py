@@ -31,7 +31,7 @@ def write(model: nn.Module, request: Request, path: Path) -> Exported:
     program = exported(model, request)
     constants, (inputs, outputs) = constants_of(program), _specs(program, request)
     rewrite(program, constants)
-    lowering = Lowering(constants, target)
+    lowering = Lowering(constants, target, request.shift != "float", request.target == "host")
     module = imported(program, lowering)
     facts = {
         "precision": request.precision,
