@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from paring.transforms._shift.op import weight_of
 from ..tvm.target import threads_of
 from ..tvm.shift_problem import ShiftShape
 from ..tvm.shift_weights import kernel_weights
+from . import paring_ops
 from .choosing import Choice, choose_layer
 from .kernels.attention import attention
 from .kernels.dense import Dense, dense, padded, panels_of, tiling_for
@@ -45,6 +47,7 @@ class Lowering:
         self.threads, self.tiling = threads_of(target), tiling_for(target)
         self._kernels: dict[Any, Any] = {}
         self._packed: dict[Any, Any] = {}
+        self._notes: dict[str, None] = {}
         self._quantised: dict[Any, Any] = {}
         self._choices: dict[Dense, Choice] = {}
         self._layers: list[tuple[Dense, str]] = []  # shift layers, with the kernel of each
@@ -56,8 +59,12 @@ class Lowering:
             "paring_attention": self.attention,
             "layer_norm.default": self.layer_norm,
             "conv2d.default": self.conv2d,
-            "linear.default": lambda node, importer: importer._linear(node),
+            **{name: partial(convert, self) for name, convert in paring_ops.TABLE.items()},
         }
+
+    def note(self, text: str) -> None:
+        """Something that the user should read, said once."""
+        self._notes.setdefault(text)
 
     def facts(self) -> dict[str, Any]:
         """How many kernels of ours the library has, by kind; and of shift layers which kernel was chosen."""
@@ -77,8 +84,9 @@ class Lowering:
                     f"tvm: {ways.count('decoded')} shift layers are written in fp32: packed kernels take 4-bit"
                     " codes with scales by tensor or channel"
                 )
-            found.update({"notes": notes} if notes else {})
-        return found
+            for note in notes:
+                self.note(note)
+        return {**found, "notes": list(self._notes)} if self._notes else found
 
     def layer(self, node: Any, importer: Any) -> Any:
         """A fused layer."""
@@ -113,15 +121,15 @@ class Lowering:
             self._constant(names[0], form, lambda form=form: getattr(packed, form))  # type: ignore[misc]
             for form in ("weight", "scale", "bias")
         ]
-        kernel = self._kernel(importer, "integer", layer, lambda name: integer_layer(name, layer, tile))
+        kernel = self.kernel(importer, "integer", layer, lambda name: integer_layer(name, layer, tile))
         rows = self._rounded(importer, operands[0], layer)
-        return self._call(importer, kernel, [*rows, *values, *operands[1:]], _shape(operands[0], layer))
+        return self.call(importer, kernel, [*rows, *values, *operands[1:]], _shape(operands[0], layer))
 
     def _rounded(self, importer: Any, x: Any, layer: Dense) -> list[Any]:
         """x as int8 with a scale and a sum a row, made once for all layers that read it."""
         if x not in self._quantised:
             plain = replace(layer, out_features=1, activation="", residual=False)
-            kernel = self._kernel(
+            kernel = self.kernel(
                 importer, "quantise", plain, lambda name: quantise(name, plain, self.threads)
             )
             lead = list(x.ty.shape)[:-1]
@@ -145,10 +153,10 @@ class Lowering:
             ),
             self._constant(names[0], "biases", lambda: padded(bias, outputs, panel)),
         ]
-        kernel = self._kernel(
+        kernel = self.kernel(
             importer, "float", layer, lambda name: float_layer(name, layer, self.tiling)
         )
-        return self._call(importer, kernel, [operands[0], *values, *operands[1:]], _shape(operands[0], layer))
+        return self.call(importer, kernel, [operands[0], *values, *operands[1:]], _shape(operands[0], layer))
 
     def _planes(self, names: tuple[Any, ...]) -> tuple[Any, None, Any, Any]:
         nibbles, scale = (self.constants[name].numpy() for name in names[:2])
@@ -158,11 +166,11 @@ class Lowering:
         """Fused attention."""
         layer = node.meta["paring"]
         operands = [importer.env[one] for one in node.args]
-        kernel = self._kernel(
+        kernel = self.kernel(
             importer, "attention", layer, lambda name: attention(name, layer, self.tiling, self.threads)
         )
         shape = [operands[0].ty.shape[0], *layer.operands[-1]]
-        return self._call(importer, kernel, operands, shape)
+        return self.call(importer, kernel, operands, shape)
 
     def layer_norm(self, node: Any, importer: Any) -> Any:
         """Over the last dimension; otherwise as relax does it."""
@@ -175,7 +183,7 @@ class Lowering:
         operand = importer.env[x]
         batch, *middle, width = operand.ty.shape
         norm = LayerNorm(tuple(map(int, middle)), int(width), epsilon, _fixed(batch))
-        kernel = self._kernel(
+        kernel = self.kernel(
             importer, "layer_norm", norm, lambda name: layer_norm(name, norm, self.threads)
         )
         scale = self._constant(weight.name, "as it is", lambda: self._array(weight))
@@ -184,7 +192,7 @@ class Lowering:
             if bias is None
             else self._constant(bias.name, "as it is", lambda: self._array(bias))
         )
-        return self._call(importer, kernel, [operand, scale, shift], operand.ty.shape)
+        return self.call(importer, kernel, [operand, scale, shift], operand.ty.shape)
 
     def conv2d(self, node: Any, importer: Any) -> Any:
         """Patches that do not overlap are rows of a linear layer; otherwise as relax does it."""
@@ -218,7 +226,7 @@ class Lowering:
         rows = self.constants[weight.name] if values is None else values
         outputs = rows.shape[0]
         layer = _layer(operands, outputs, activation)
-        kernel = self._kernel(importer, "dense", layer, lambda name: dense(name, layer, self.tiling))
+        kernel = self.kernel(importer, "dense", layer, lambda name: dense(name, layer, self.tiling))
         panel = self.tiling.panel
         packed = self._constant(
             weight.name, "panels", lambda: panels_of(rows.reshape(outputs, -1).numpy(), panel)
@@ -228,7 +236,7 @@ class Lowering:
             f"padded to {outputs}",
             lambda: padded(None if bias is None else self._array(bias), outputs, panel),
         )
-        return self._call(
+        return self.call(
             importer, kernel, [operands[0], packed, added, *operands[1:]], _shape(operands[0], layer)
         )
 
@@ -241,7 +249,7 @@ class Lowering:
             self._packed[name, form] = relax.const(make())
         return self._packed[name, form]
 
-    def _kernel(self, importer: Any, kind: str, key: Any, make: Callable[[str], Any]) -> Any:
+    def kernel(self, importer: Any, kind: str, key: Any, make: Callable[[str], Any]) -> Any:
         """A function of the module, made once for each key."""
         key = (kind, key)
         if key not in self._kernels:
@@ -251,7 +259,7 @@ class Lowering:
             self._kernels[key] = name
         return self._kernels[key]
 
-    def _call(self, importer: Any, kernel: Any, operands: list[Any], shape: Any) -> Any:
+    def call(self, importer: Any, kernel: Any, operands: list[Any], shape: Any) -> Any:
         return importer.block_builder.emit(
             relax.call_dps_packed(kernel, operands, out_ty=relax.TensorType(shape, "float32"))
         )
