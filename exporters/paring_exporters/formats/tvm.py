@@ -47,4 +47,6 @@ def _check(request: Request) -> None:
             " export.image_size"
         )
     if request.shift == "dequantize":
-        raise ExportError("tvm: export.shift is float or integer here, not dequantize, which is a form of ONNX")
+        raise ExportError(
+            "tvm: export.shift is float or integer here, not dequantize, which is a form of ONNX"
+        )

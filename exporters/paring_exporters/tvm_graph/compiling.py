@@ -36,9 +36,7 @@ def compiled(module: Any, target: Any) -> Any:
     ]
     try:
         with target, tvm.transform.PassContext(opt_level=3):
-            return tvm.compile(
-                module, target=target, relax_pipeline=tvm.transform.Sequential(steps)
-            )
+            return tvm.compile(module, target=target, relax_pipeline=tvm.transform.Sequential(steps))
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"TVM could not compile the model: {_first_line(error)}") from error
 
@@ -52,7 +50,9 @@ def link(executable: Any, facts: Mapping[str, Any], path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "facts.cc"
         text = json.dumps(json.dumps(facts))
-        source.write_text(f'extern "C" __attribute__((visibility("default"))) const char* {SYMBOL} = {text};\n')
+        source.write_text(
+            f'extern "C" __attribute__((visibility("default"))) const char* {SYMBOL} = {text};\n'
+        )
         try:
             executable.export_library(str(path), addons=[str(source)], workspace_dir=folder)
         except (RuntimeError, OSError) as error:

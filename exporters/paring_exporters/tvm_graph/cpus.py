@@ -57,5 +57,3 @@ def facts_of(target: Any) -> dict[str, Any]:
         "features": sorted(flag for name, flag in CPUINFO.items() if name in features),
         "threads": threads_of(target),
     }
-
-

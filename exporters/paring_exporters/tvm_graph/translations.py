@@ -153,9 +153,7 @@ class Lowering:
             ),
             self._constant(names[0], "biases", lambda: padded(bias, outputs, panel)),
         ]
-        kernel = self.kernel(
-            importer, "float", layer, lambda name: float_layer(name, layer, self.tiling)
-        )
+        kernel = self.kernel(importer, "float", layer, lambda name: float_layer(name, layer, self.tiling))
         return self.call(importer, kernel, [operands[0], *values, *operands[1:]], _shape(operands[0], layer))
 
     def _planes(self, names: tuple[Any, ...]) -> tuple[Any, None, Any, Any]:
@@ -183,9 +181,7 @@ class Lowering:
         operand = importer.env[x]
         batch, *middle, width = operand.ty.shape
         norm = LayerNorm(tuple(map(int, middle)), int(width), epsilon, _fixed(batch))
-        kernel = self.kernel(
-            importer, "layer_norm", norm, lambda name: layer_norm(name, norm, self.threads)
-        )
+        kernel = self.kernel(importer, "layer_norm", norm, lambda name: layer_norm(name, norm, self.threads))
         scale = self._constant(weight.name, "as it is", lambda: self._array(weight))
         shift = (
             relax.const(np.zeros(int(width), np.float32))

@@ -63,7 +63,9 @@ def imported(program: torch.export.ExportedProgram, lowering: Lowering) -> Any:
             )
     except (AssertionError, NotImplementedError, KeyError, ValueError, RuntimeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ExportError(f"tvm: TVM {tvm.__version__} cannot import the model: {' '.join(lines)[:400]}") from error
+        raise ExportError(
+            f"tvm: TVM {tvm.__version__} cannot import the model: {' '.join(lines)[:400]}"
+        ) from error
 
 
 def _specs(
@@ -89,5 +91,3 @@ def _spec(name: str, value: torch.Tensor, dynamic: bool) -> TensorSpec:
 
 def _told(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
-
-

@@ -187,9 +187,7 @@ def _facts(path: Path) -> dict[str, Any]:
         facts = json.loads(text or b"")
         return {key: facts[key] for key in ("inputs", "outputs", "target", "tvm")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EngineError(
-            f"{path}: not a model that paring compiled with TVM: {_one_line(error)}"
-        ) from error
+        raise EngineError(f"{path}: not a model that paring compiled with TVM: {_one_line(error)}") from error
 
 
 def _check_cpu(path: Path, target: Mapping[str, Any]) -> None:

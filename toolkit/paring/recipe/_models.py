@@ -39,7 +39,9 @@ ImageSize = Annotated[
 
 def _known(name: str) -> str:
     if name not in format_names():
-        raise ValueError(f"no exporter {name!r}{near_miss(name, format_names())}; {', '.join(format_names())}")
+        raise ValueError(
+            f"no exporter {name!r}{near_miss(name, format_names())}; {', '.join(format_names())}"
+        )
     return name
 
 

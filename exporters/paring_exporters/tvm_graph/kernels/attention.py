@@ -114,9 +114,7 @@ class _Head:
         tiles(count, tiling.rows, tile)
 
     def _row(self, place: Place, token: Any) -> Any:
-        return (
-            self.batch * place.batch + self.head * place.head + token * place.token + T.int32(place.offset)
-        )
+        return self.batch * place.batch + self.head * place.head + token * place.token + T.int32(place.offset)
 
     def _turn_keys(self, keys: Any) -> None:
         layer, width, place = self.layer, self.tiling.panel, self.layer.key

@@ -58,9 +58,7 @@ def quantise(name: str, layer: Dense, threads: int) -> Any:
         words = rows.argument("words", words_of(layer.in_features), "int32")
         scale, total = rows.argument("scale", 1), rows.argument("total", 1, "int32")
         x, words = rows.seen(x), rows.seen(words)
-        scale, total = (
-            T.decl_buffer((rows.count,), one.dtype, data=one.data) for one in (scale, total)
-        )
+        scale, total = (T.decl_buffer((rows.count,), one.dtype, data=one.data) for one in (scale, total))
         into = Quantised(words, scale, total)
         shared(rows.count, threads, lambda row: quantise_row(x, row, into, row, layer.in_features))
 
@@ -82,9 +80,7 @@ def integer_layer(name: str, layer: Dense, tile: Tile) -> Any:
         residual = rows.argument("residual", layer.out_features) if layer.residual else None
         y = rows.argument("y", layer.out_features)
         words, y = rows.seen(words), rows.seen(y)
-        scale, total = (
-            T.decl_buffer((rows.count,), one.dtype, data=one.data) for one in (scale, total)
-        )
+        scale, total = (T.decl_buffer((rows.count,), one.dtype, data=one.data) for one in (scale, total))
         residual = None if residual is None else rows.seen(residual)
         q = Quantised(words, scale, total)
         with T.parallel(0, shape.blocks) as column:
