@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tvm import relax, te
+
 import paring.transforms._additive  # these register their operators
 import paring.transforms._encoder
 import paring.transforms.token_merge
-from tvm import relax, te
 
 from ..tvm.binary_attention import AttentionShape, attention_function
 

@@ -16,9 +16,9 @@ from tvm import relax
 
 from paring.transforms._shift.op import weight_of
 
-from ..tvm.target import threads_of
 from ..tvm.shift_problem import ShiftShape
 from ..tvm.shift_weights import kernel_weights
+from ..tvm.target import threads_of
 from . import paring_ops
 from .choosing import Choice, choose_layer
 from .kernels.attention import attention
