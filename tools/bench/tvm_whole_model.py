@@ -3,10 +3,11 @@
     python tools/bench/tvm_whole_model.py
     python tools/bench/tvm_whole_model.py --model timm:vit_tiny_patch16_224 --batch 1 --turns 9
 
-Sides: TVM with shift layers in integers (`shift_linear` of attention and MLPs), TVM untransformed, ONNX Runtime in fp32,
-and ONNX Runtime with its own dynamic int8 quantisation of the same model (`onnxruntime.quantization`). Weights are
-random: the speed is real, the answers are not. Printed: the median time of each side, and the ratio of ONNX
-Runtime's to TVM's, the median of the turns with the quartiles beside it.
+Sides: TVM with shift layers (`shift_linear` of attention and MLPs, integer kernels where they won when it
+was converted), TVM untransformed, ONNX Runtime in fp32, and ONNX Runtime with its own dynamic int8
+quantisation of the same model (`onnxruntime.quantization`). Weights are random: the speed is real, the
+answers are not. Printed: the median time of each side, and the ratio of ONNX Runtime's to TVM's, the median
+of the turns with the quartiles.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The CPU that a library is compiled for, and what of it the library needs: checked again when it is opened."""
+"""The CPU that a library is compiled for, and what the library needs of it: checked when it is opened."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from paring_runtimes.suggest import near_miss
 
 from ..tvm.target import host_target, portable_target, threads_of, usable_cores
 
-# LLVM's name of a feature: the name in /proc/cpuinfo. Of those that LLVM's code generator makes use of by itself.
+# LLVM's name of a feature: the name in /proc/cpuinfo; those that LLVM's code generator makes use of.
 CPUINFO = {
     "sse3": "pni", "ssse3": "ssse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "popcnt": "popcnt",
-    "avx": "avx", "avx2": "avx2", "fma": "fma", "f16c": "f16c", "bmi": "bmi1", "bmi2": "bmi2", "movbe": "movbe",
+    "avx": "avx", "avx2": "avx2", "fma": "fma", "f16c": "f16c", "bmi": "bmi1", "bmi2": "bmi2",
+    "movbe": "movbe",
     "lzcnt": "abm", "adx": "adx", "avx512f": "avx512f", "avx512bw": "avx512bw", "avx512vl": "avx512vl",
     "avx512dq": "avx512dq", "avx512cd": "avx512cd", "avx512vbmi": "avx512vbmi", "avx512vnni": "avx512_vnni",
     "avx512vbmi2": "avx512_vbmi2", "avx512bitalg": "avx512_bitalg", "avx512vpopcntdq": "avx512_vpopcntdq",
@@ -42,8 +43,8 @@ def target_for(name: str, threads: int | None) -> Any:
     known = [str(cpu) for cpu in llvm_get_cpu_archlist()]
     if name not in known:
         raise ExportError(
-            f"export.target: LLVM knows no CPU {name!r}{near_miss(name, known)}; host, portable or a CPU's name,"
-            " such as x86-64-v3, is needed"
+            f"export.target: LLVM knows no CPU {name!r}{near_miss(name, known)}; host, portable or the"
+            " name of a CPU such as x86-64-v3, is needed"
         )
     return Target({"kind": "llvm", "mcpu": name, "num-cores": threads or usable_cores()})
 

@@ -1,4 +1,4 @@
-"""The other operators of `paring::` in TVM: binary attention by kernels of ours, gathers as relax has them."""
+"""The other operators of `paring::` in TVM: binary attention by kernels of ours, gathers."""
 
 from __future__ import annotations
 
@@ -84,7 +84,18 @@ def nearest(lowering: Any, node: Any, importer: Any) -> Any:
     return [best, where]
 
 
+def sort_stable(lowering: Any, node: Any, importer: Any) -> Any:
+    """Values and their places, equal ones in their order."""
+    x = importer.env[node.args[0]]
+    axis = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else -1)
+    falling = node.kwargs.get("descending", node.args[2] if len(node.args) > 2 else False)
+    emit, op = importer.block_builder.emit, relax.op
+    places = emit(op.argsort(x, axis, falling, dtype="int64"))
+    return [emit(op.gather_elements(x, places, axis=axis)), places]
+
+
 TABLE = {
+    "sort.stable": sort_stable,
     "binary_attention.default": binary_attention,
     "binary_attention_quadratic.default": binary_attention,
     "take.default": take,

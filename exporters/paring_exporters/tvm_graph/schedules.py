@@ -1,4 +1,4 @@
-"""What relax itself lowered, scheduled plainly: threads over the outer loops; LLVM makes vectors of the inner."""
+"""What relax lowered, scheduled plainly: threads over outer loops; LLVM makes vectors of inner ones."""
 
 from __future__ import annotations
 

@@ -81,8 +81,8 @@ class Lowering:
             notes = [choice.note() for choice in self._choices.values() if choice.note()]
             if "decoded" in ways:
                 notes.append(
-                    f"tvm: {ways.count('decoded')} shift layers are written in fp32: packed kernels take 4-bit"
-                    " codes with scales by tensor or channel"
+                    f"tvm: {ways.count('decoded')} shift layers are written in fp32: packed kernels take"
+                    " 4-bit codes with scales by tensor or channel"
                 )
             for note in notes:
                 self.note(note)
@@ -218,7 +218,7 @@ class Lowering:
         activation: str,
         values: torch.Tensor | None = None,
     ) -> Any:
-        """A layer in fp32. `weight` is the node of a constant [N, *] (or of `values`), `bias` of one [N] or None."""
+        """A layer in fp32. `weight` is the node of a constant [N, *] (or of `values`), `bias` of one [N]."""
         rows = self.constants[weight.name] if values is None else values
         outputs = rows.shape[0]
         layer = _layer(operands, outputs, activation)
@@ -256,6 +256,7 @@ class Lowering:
         return self._kernels[key]
 
     def call(self, importer: Any, kernel: Any, operands: list[Any], shape: Any) -> Any:
+        """Call a kernel whose one output, of fp32, comes last."""
         return importer.block_builder.emit(
             relax.call_dps_packed(kernel, operands, out_ty=relax.TensorType(shape, "float32"))
         )

@@ -1,8 +1,8 @@
 """TVM: runs a whole model that was compiled into a shared library. Needs TVM's runtime, not its compiler.
 
-A shared library is machine code: open only those whose origin you trust. Before anything of it runs, the CPU is
-compared with what the library says it was compiled for, so that a missing instruction is an error that says so,
-and not the end of the process.
+A shared library is machine code: open only those whose origin you trust. Before anything of it runs, the CPU
+is compared with what the library says it was compiled for, so that a missing instruction is an error that
+says so, and not the end of the process.
 
 TVM's Python package `tvm_ffi` imports PyTorch where it is installed, for its own convenience. Here it is kept
 from doing so, unless PyTorch is in the process already.
@@ -39,7 +39,7 @@ _CPU, _POOLED = 1, 2  # kDLCPU; the allocator that keeps its memory for the next
 # some hundred, so that idle workers leave the cores to the product.
 _SPIN_SETTING, _SPINS = "TVM_THREAD_POOL_SPIN_COUNT", "2000"
 _SHARE_CORES = -3  # kSpecifyThreadShareAllCore
-_lock = threading.Lock()  # of the process: the virtual machine's memory and the pools
+_settings = threading.Lock()  # of the environment, while a pool is made
 _pools = threading.local()
 
 
@@ -88,6 +88,7 @@ class TvmSession:
     ) -> None:
         self._ffi, self._machine, self._main, self._path = ffi, machine, main, path
         self._threads = threads or len(_usable())
+        self._lock = threading.Lock()  # a machine has one set of registers
         self.version = f"{NAME} {facts['tvm']}"
         self.providers: tuple[str, ...] = ("cpu",)
         self.inputs, self.outputs = (_specs(facts[key]) for key in ("inputs", "outputs"))
@@ -97,7 +98,7 @@ class TvmSession:
         """Compute the outputs `names`; safe from several threads at once, which wait for each other."""
         import numpy as np
 
-        with _lock:
+        with self._lock:
             found = self._compute([feeds[spec.name] for spec in self.inputs])
             # Copied: the machine uses its memory again.
             return [np.array(np.from_dlpack(found[self._names.index(name)])) for name in names]
@@ -111,7 +112,7 @@ class TvmSession:
         given = [inputs[spec.name] for spec in self.inputs]
 
         def execute() -> None:
-            with _lock:
+            with self._lock:
                 found = self._compute(given)
                 for name, array in outputs.items():
                     value = np.from_dlpack(found[self._names.index(name)])
@@ -198,8 +199,8 @@ def _check_cpu(path: Path, target: Mapping[str, Any]) -> None:
     missing = [] if here is None else sorted(set(target["features"]) - here)
     if missing:
         raise EngineError(
-            f"{path}: compiled for {target['mcpu']}, and this CPU lacks {', '.join(missing)}: convert it here,"
-            " or with -s export.target=portable"
+            f"{path}: compiled for {target['mcpu']}, and this CPU lacks {', '.join(missing)}: convert it"
+            " here, or with -s export.target=portable"
         )
 
 
@@ -220,13 +221,14 @@ def _use_threads(ffi: Any, threads: int) -> None:
     cores = sorted(_usable())
     # The list's length is the most that TVM uses, in place of OMP_NUM_THREADS; all may run on all of them.
     shared = [str(cores[i % len(cores)]) for i in range(max(threads, len(cores)))]
-    before = os.environ.get(_SPIN_SETTING)
-    os.environ[_SPIN_SETTING] = before or _SPINS
-    try:  # looked at when the pool is made
-        ffi.get_global_func("runtime.config_threadpool")(_SHARE_CORES, threads, shared)
-    finally:
-        if before is None:
-            del os.environ[_SPIN_SETTING]
+    with _settings:
+        before = os.environ.get(_SPIN_SETTING)
+        os.environ[_SPIN_SETTING] = before or _SPINS
+        try:  # looked at when the pool is made
+            ffi.get_global_func("runtime.config_threadpool")(_SHARE_CORES, threads, shared)
+        finally:
+            if before is None:
+                del os.environ[_SPIN_SETTING]
     _pools.threads = threads
 
 

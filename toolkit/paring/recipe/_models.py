@@ -89,7 +89,7 @@ class Export(Part):
     )
     threads: Positive | None = Field(
         default=None,
-        description="of a compiled format: how many threads its kernels are split for; null is the usable cores",
+        description="of a compiled format: threads that its kernels are split for; null is the usable cores",
     )
     in_place: bool = Field(
         default=True,

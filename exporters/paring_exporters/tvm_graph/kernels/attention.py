@@ -1,8 +1,8 @@
 """Softmax attention, a head and a few queries at a time: the scores never leave the first caches.
 
-out = softmax(scale q k^T) v. The keys of a head are transposed once; then for each tile of queries the scores,
-their softmax and the product with the values follow each other. Where queries, keys and values stand (in one
-projection's output, or apart; heads before tokens, or after) is a matter of strides, so that nothing is copied.
+out = softmax(scale q k^T) v. The keys of a head are transposed once; then for each tile of queries scores,
+softmax and the product with the values follow each other. Where queries, keys and values stand (in one output
+of a projection, or apart; heads before tokens, or after) is a matter of strides, so that nothing is copied.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LOWEST = -3.0e38
 
 @dataclass(frozen=True)
 class Place:
-    """Where the row of a batch, head and token begins: offset + batch * b + head * h + token * t, in elements."""
+    """Where the row of a sample, head and token begins: offset + batch b + head h + token t, in elements."""
 
     operand: int
     batch: int

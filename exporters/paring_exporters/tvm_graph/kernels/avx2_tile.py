@@ -1,6 +1,6 @@
-"""A tile of a shift layer's sums on CPUs with AVX2 alone: byte tables of 16 entries and products of byte pairs.
+"""A tile of a shift layer's sums on CPUs with AVX2 alone: tables of 16 bytes, products of byte pairs.
 
-`vpshufb` looks a code up as v + 64, 0 to 128; `vpmaddubsw` multiplies by the activations and adds pairs, at most
+`vpshufb` looks a code up as v + 64, 0 to 128; `vpmaddubsw` multiplies by activations and adds pairs, up to
 2 * 128 * 127 = 32,512, which int16 holds; `vpmaddwd` by ones adds pairs of those. Sums begin at -64 * sum q.
 """
 

@@ -1,7 +1,7 @@
 """y = x W^T + b in fp32: tiles of registers over panels of output features.
 
-A panel of the weight, [in_features, 16 or 32], lies in one piece and stays in the second cache while all rows go by.
-What follows the layer (an activation, the residual that is added) is done on the tile while it is in registers.
+A panel of the weight, [in_features, 16 or 32], lies in one piece and stays in the second cache while all rows
+go by. What follows the layer (an activation, the residual that is added) is done on the tile in registers.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def padded(bias: NDArray[np.float32] | None, outputs: int, panel: int) -> NDArra
 
 
 def dense(name: str, layer: Dense, tiling: Tiling) -> Any:
-    """Return the PrimFunc: x, weight [panels, K, panel], bias [panels * panel], residual where there is one, y.
+    """Return the PrimFunc: x, weight [panels, K, panel], bias [panels * panel], residual if any, y.
 
     Args:
         name: of the function.

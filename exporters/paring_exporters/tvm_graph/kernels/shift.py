@@ -1,7 +1,7 @@
-"""Shift layers of a whole model, for an open number of rows: y = x W^T + b, W of packed 4-bit power-of-two codes.
+"""Shift layers of a whole model, for an open number of rows: y = x W^T + b, W of packed 4-bit codes.
 
-- integer: `quantise` rounds each row of x to int8 once, for every layer that reads it; `integer_layer` looks the
-  codes up and sums exactly in int32 (`shift_tile`), a share of the output features a thread;
+- integer: `quantise` rounds each row of x to int8 once, for every layer that reads it; `integer_layer` looks
+  the codes up and sums exactly in int32 (`shift_tile`), a share of the output features a thread;
 - float: `float_layer` decodes a panel of the weight into the second cache, in fp32, and goes on as `dense`.
 
 Both read 4 bits a weight from memory. ShiftAddViT, https://arxiv.org/abs/2306.06446
@@ -66,8 +66,8 @@ def quantise(name: str, layer: Dense, threads: int) -> Any:
 
 
 def integer_layer(name: str, layer: Dense, tile: Tile) -> Any:
-    """Return the PrimFunc: words, scale, total (of `quantise`), weight (`reblock`), steps and bias of its lanes,
-    residual where there is one, y.
+    """Return the PrimFunc: words, scale, total (of `quantise`), weight (`reblock`), steps and bias of
+    its lanes, residual if any, y.
     """
     shape, block = tile.shape, tile.schedule.row_block  # type: ignore[attr-defined]
 
@@ -101,7 +101,7 @@ def integer_layer(name: str, layer: Dense, tile: Tile) -> Any:
 
 
 def paired(nibbles: NDArray[np.uint8], in_features: int, panel: int) -> NDArray[np.uint8]:
-    """Canonical codes [N, ceil(K/2)] -> [panels, ceil(K/2), panel]: two input features of an output feature a byte."""
+    """Canonical codes [N, ceil(K/2)] -> [panels, ceil(K/2), panel]: two input features a byte."""
     found = codes(nibbles, None, in_features)
     panels, pairs = -(-len(found) // panel), -(-in_features // 2)
     whole = np.zeros((panels * panel, pairs * 2), np.uint8)
@@ -146,7 +146,7 @@ def float_layer(name: str, layer: Dense, tiling: Tiling) -> Any:
 
 
 def _decode(weight: Any, scale: Any, decoded: Any, panel: Any, pair: Any, part: int) -> None:
-    """Write two rows of 16 weights: a code sign << 3 | m is a float32 of exponent m - 7, or zero for m = 0."""
+    """Write two rows of 16 weights: a code sign << 3 | m is a float32 of exponent m - 7, or 0 for m = 0."""
     kind = f"int32x{LANES}"
     at = lanes(part * LANES, LANES)
     byte = T.Bind(T.cast(weight[panel, pair, at], kind))

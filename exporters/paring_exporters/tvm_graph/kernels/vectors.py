@@ -9,13 +9,13 @@ from paring_exporters.tvm.shift_codes import LANES
 from paring_exporters.tvm.tir import T, lanes, local, pure, store
 
 VECTOR = f"float32x{LANES}"
-# exp(x) = 2^n exp(r), |r| <= ln(2) / 2; the polynomial is Cephes' (expf, 1987), good to 2 units in the last place.
+# exp(x) = 2^n exp(r), |r| <= ln(2) / 2; the polynomial is Cephes' (expf), good to 2 units in the last place.
 _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 _SMALLEST, _LARGEST = -87.0, 88.0
 # Added to a float32 below 2^22 in magnitude, it leaves the rounded integer in the low bits: 1.5 * 2^23.
 _ROUNDER = 12_582_912.0
-# erf(x) ~ x P(x^2) / Q(x^2) on |x| <= 4, beyond which it is 1 in fp32: the minimax fit of Eigen (and TVM's topi).
+# erf(x) ~ x P(x^2) / Q(x^2) on |x| <= 4, beyond which it is 1 in fp32: a minimax fit, Eigen's.
 _ERF_P = (
     -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
     -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02,
