@@ -145,10 +145,10 @@ def _fuse_attention(graph: Any, node: Any, query: Any, key: Any, value: Any, sca
     )
     last = node if joined is None else joined
     shapes.append(tuple(last.meta["val"].shape[1:]))
-    places = [_place(one, bases) for one in (q, k, v)]
+    at = [_place(one, bases) for one in (q, k, v)]
     batch = query.meta["val"].shape[0]
     fixed = batch if isinstance(batch, int) else None
-    layer = Attention(heads, tokens, dim, float(scale), tuple(shapes), *places, out, fixed)
+    layer = Attention(heads, tokens, dim, float(scale), tuple(shapes), at[0], at[1], at[2], out, fixed)
     _replace(graph, last, paring_attention, bases, layer)
 
 
@@ -177,7 +177,7 @@ def _place(found: Strided, bases: list[Any]) -> Place:
 
 def _only_user(node: Any) -> Any:
     user = next(iter(node.users), None)
-    return user if len(node.users) == 1 and user.op == "call_function" else None
+    return user if user is not None and len(node.users) == 1 and user.op == "call_function" else None
 
 
 def _same_shape(first: Any, second: Any) -> bool:

@@ -11,8 +11,7 @@ from tvm.s_tir import Schedule
 _SPATIAL = 0  # IterVar.DataPar
 
 
-@tvm.transform.module_pass(opt_level=0, name="ScheduleRest")
-def schedule_rest(module: Any, context: Any) -> Any:
+def _schedule_rest(module: Any, context: Any) -> Any:
     """Schedule every function that is a nest of blocks; kernels of ours, which are none, stay as they are."""
     for name, function in list(module.functions_items()):
         if isinstance(function, tirx.PrimFunc) and not function.attrs.get("paring", False):
@@ -34,3 +33,6 @@ def scheduled(function: Any) -> Any:
         if outer:
             schedule.parallel(schedule.fuse(*outer))
     return schedule.mod["main"].with_attrs(dict(function.attrs))
+
+
+schedule_rest = tvm.transform.module_pass(_schedule_rest, opt_level=0, name="ScheduleRest")

@@ -88,7 +88,8 @@ def _select(before: Strided, node: Any, shape: tuple[Any, ...]) -> Strided:
 
 
 def _slice(before: Strided, node: Any, shape: tuple[Any, ...]) -> Strided | None:
-    axis, start, _, step = (*node.args[1:], *(0, 0, None, 1)[len(node.args) - 1 :])
+    given: list[Any] = [*node.args[1:], *[0, 0, None, 1][len(node.args) - 1 :]]
+    axis, start, _, step = given
     if step != 1 or not isinstance(start, int) or start < 0:
         return None
     return Strided(before.base, shape, before.strides, before.offset + start * before.strides[axis])

@@ -103,8 +103,9 @@ class Lowering:
         layer = _layer(operands, self.constants[nibbles.name].shape[0], meaning.activation)
         if bits != 4 or group:
             self._layers.append((layer, "decoded"))
-            planes = [None if one is None else self.constants[one.name] for one in (nibbles, signs, scale)]
-            weight = weight_of(planes[0], planes[1], planes[2], inputs, bits)
+            plane = None if signs is None else self.constants[signs.name]
+            coded, steps = (self.constants[one.name] for one in (nibbles, scale))
+            weight = weight_of(coded, plane, steps, inputs, bits)
             return self._dense(importer, operands, nibbles, bias, meaning.activation, weight)
         if layer not in self._choices:
             self._choices[layer] = choose_layer(layer, self.target, self.integer, self.timed)
