@@ -1,7 +1,8 @@
 """A module becomes an artifact: one file a format, found by its file name.
 
 A format's module offers `NAME`, `why_not() -> str | None` (None when it works here, otherwise one line)
-and `export(model, request, path) -> Exported`.
+and `export(model, request, path) -> Exported`; it may offer `locate(exported, pixels, tolerance)`, the first
+value on the way from PyTorch to the artifact that differs.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-__all__ = ["exporters"]
+__all__ = ["exporters", "format_names"]
+
+
+def format_names() -> tuple[str, ...]:
+    """The formats that there are exporters for; none of them is imported."""
+    return tuple(sorted(info.name for info in pkgutil.iter_modules([f"{path}/formats" for path in __path__])))
 
 
 def exporters() -> dict[str, ModuleType]:
     """Every exporter by its format's name."""
-    found = {}
-    for info in pkgutil.iter_modules([f"{path}/formats" for path in __path__]):
-        module = importlib.import_module(f"{__name__}.formats.{info.name}")
-        found[module.NAME] = module
-    return found
+    return {name: importlib.import_module(f"{__name__}.formats.{name}") for name in format_names()}

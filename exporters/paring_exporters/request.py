@@ -26,7 +26,10 @@ class Request:
         dynamic: which of "batch" and "image_size" stay open.
         size_step: the image size is a multiple of this (the patch size), when it is dynamic.
         optimizer: "auto", "none", "onnxslim" or "onnxscript".
-        shift: how shift layers are written, "float", "dequantize" or "integer"; see onnx_graph.shift_linear.
+        shift: how shift layers are written, "auto" (the format's own choice), "float", "dequantize" or
+            "integer"; see onnx_graph.shift_linear and tvm_graph.
+        target: of a compiled format: "host", "portable" or a CPU's name.
+        threads: of a compiled format: how many its kernels are split for; None is the usable cores.
     """
 
     example: torch.Tensor
@@ -37,7 +40,9 @@ class Request:
     dynamic: tuple[str, ...] = ("batch",)
     size_step: int = 1
     optimizer: str = "auto"
-    shift: str = "float"
+    shift: str = "auto"
+    target: str = "host"
+    threads: int | None = None
 
 
 @dataclass(frozen=True)

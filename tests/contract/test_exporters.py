@@ -110,9 +110,12 @@ def test_what_it_writes_computes_the_model(usable: ModuleType, tmp_path: Path) -
 def test_the_model_given_is_left_as_it_was(usable: ModuleType, tmp_path: Path) -> None:
     model = TwoHeads().eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    usable.export(
-        model, Request(torch.randn(2, 3, 8, 8), output_names=("a", "b"), precision="fp16"), tmp_path
-    )
+    half = Request(torch.randn(2, 3, 8, 8), output_names=("a", "b"), precision="fp16")
+    try:
+        usable.export(model, half, tmp_path)
+    except ExportError as refusal:
+        if "export.precision" not in str(refusal):
+            raise
     assert not model.training
     for name, value in model.state_dict().items():
         assert value.dtype == before[name].dtype

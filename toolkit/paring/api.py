@@ -24,7 +24,7 @@ EXTRAS = {
     "transformers": "torch", "optimum": "torch", "PIL": "torch",
     "gguf": "gguf", "accelerate": "recover",
     "onnx": "onnx", "onnxscript": "onnx", "onnxslim": "onnx", "onnx_ir": "onnx",
-    "onnxruntime": "ort",
+    "onnxruntime": "ort", "tvm": "tvm", "tvm_ffi": "tvm",
     "scipy": "report", "jinja2": "report", "matplotlib": "report", "cpuinfo": "report",
 }  # fmt: skip
 

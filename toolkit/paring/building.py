@@ -16,7 +16,6 @@ from torch import nn
 
 import paring_runtimes
 from paring_exporters import exporters, parity
-from paring_exporters.onnx_graph.difference import locate
 from paring_exporters.request import DEFAULT_OPSET, Exported, Request
 from paring_exporters.torch_reference import torch_reference
 from paring_runtimes import Manifest, Session
@@ -165,6 +164,8 @@ def _export(job: Job, model: nn.Module, folder: Path, with_map: bool) -> Exporte
         size_step=_patch_size(model),
         optimizer=wanted.optimizer,
         shift=wanted.shift,
+        target=wanted.target,
+        threads=wanted.threads,
     )
     found: Exported = exporters()[wanted.format].export(model, request, folder)
     return found
@@ -179,8 +180,8 @@ def _patch_size(model: nn.Module) -> int:
 def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, role: str) -> parity.Parity:
     wanted, export, names = job.recipe.verify, job.recipe.export, job.source.output_names
     flavour = exported.facts.get("shift", {}).get("flavour", "float")
-    if flavour == "integer":
-        model = in_integers(copy.deepcopy(model))
+    if flavour != "float" and flavour != "dequantize":
+        model = in_integers(copy.deepcopy(model), by_row=flavour == "integer_rows")
 
     def artifact(pixels: np.ndarray) -> dict[str, np.ndarray]:
         return session.run({job.source.input_name: pixels}, list(names))
@@ -205,8 +206,9 @@ def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, ro
     failure = result.failure()
     if failure is not None:
         bad = next((c for c, r in zip(inputs, result.cases, strict=True) if not r.passed), inputs[0])
-        where = locate(exported.program, exported.entry, bad.pixels, (result.atol, result.rtol))
-        raise ParityError(f"the exported {role} differs from PyTorch: {failure}; {where}")
+        locate = getattr(exporters()[export.format], "locate", None)
+        where = "" if locate is None else f"; {locate(exported, bad.pixels, (result.atol, result.rtol))}"
+        raise ParityError(f"the exported {role} differs from PyTorch: {failure}{where}")
     return result
 
 

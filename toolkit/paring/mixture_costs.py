@@ -170,6 +170,8 @@ def _exported(experts: Sequence[nn.Module], x: torch.Tensor, recipe: Recipe, fol
             (),
             optimizer=wanted.optimizer,
             shift=wanted.shift,
+            target=wanted.target,
+            threads=wanted.threads,
         )
         written.append(exporters()[wanted.format].export(expert, request, beside).entry)
     return written

@@ -90,7 +90,7 @@ def convert(
         if baseline is not None and before is not None:
             finish(beside, before.manifest, None if found is None else found.of_baseline())
         manifest = finish(folder, after.manifest, None if found is None else found.as_dict())
-    return Converted(output, baseline, manifest, job.notes())
+    return Converted(output, baseline, manifest, (*job.notes(), *manifest.export.get("notes", ())))
 
 
 def _job(recipe: Recipe, source: LoadedModel, progress: Progress) -> Job:

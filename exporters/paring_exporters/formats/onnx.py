@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -47,8 +48,9 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     _check_opset(program, request.opset)
     before = len(program.model.graph)
     optimizer, graph = cleaned(program.model_proto, request.optimizer)
-    graph = lowered(graph, request.shift)
-    shifting = lower(program.model, request.shift)
+    flavour = "float" if request.shift == "auto" else request.shift
+    graph = lowered(graph, flavour)
+    shifting = lower(program.model, flavour)
     entry = folder / ENTRY
     _save(graph, entry)
     specs = [tensor_specs(values) for values in (graph.graph.input, graph.graph.output)]
@@ -60,8 +62,15 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
         "nodes": {"exported": before, "cleaned": len(graph.graph.node)},
     }
     if shifting:
-        facts["shift"] = {"terms": shifting, "flavour": request.shift}
+        facts["shift"] = {"terms": shifting, "flavour": flavour}
     return Exported(entry, specs[0], specs[1], facts, program)
+
+
+def locate(exported: Exported, pixels: np.ndarray, tolerance: tuple[float, float]) -> object:
+    """The first value on the way from PyTorch to the artifact that differs, or None."""
+    from ..onnx_graph.difference import locate as located
+
+    return located(exported.program, exported.entry, pixels, tolerance)
 
 
 def _program(model: nn.Module, request: Request) -> Any:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from paring_exporters import format_names
+from paring_runtimes.suggest import near_miss
 
 from ..corruptions import CORRUPTIONS, CorruptionName
 from ._parts import NotNegative, Part, Positive
@@ -38,6 +41,19 @@ PLACE = "{question}"
 PROMPT = "USER: <image>\n{question} ASSISTANT:"
 
 
+def _known(name: str) -> str:
+    if name not in format_names():
+        raise ValueError(
+            f"no exporter {name!r}{near_miss(name, format_names())}; {', '.join(format_names())}"
+        )
+    return name
+
+
+FormatName = Annotated[
+    str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(format_names())})
+]
+
+
 class Step(Part):
     """One transform: its recipe name, and an instance of its `Config`."""
 
@@ -48,7 +64,7 @@ class Step(Part):
 class Export(Part):
     """How the model is written."""
 
-    format: Literal["onnx"] = Field(default="onnx", description="format of the artifact")
+    format: FormatName = Field(default="onnx", description="format of the artifact")
     opset: Positive | None = Field(
         default=None, description="ONNX opset; null leaves the choice to the exporter"
     )
@@ -65,10 +81,19 @@ class Export(Part):
     optimizer: Literal["auto", "none", "onnxslim", "onnxscript"] = Field(
         default="auto", description="what cleans up the graph"
     )
-    shift: Literal["float", "dequantize", "integer"] = Field(
-        default="float",
-        description="how shift_linear's weights are written: packed and decoded to floats, exact;"
-        " DequantizeLinear of int8 or int16; or packed and multiplied as integers by rounded activations",
+    shift: Literal["auto", "float", "dequantize", "integer"] = Field(
+        default="auto",
+        description="how shift_linear's weights are written: packed and decoded to floats, exact (float);"
+        " DequantizeLinear of int8 or int16; or packed and multiplied as integers by rounded activations."
+        " auto is float for onnx and integer for tvm",
+    )
+    target: str = Field(
+        default="host",
+        description="of a compiled format: host, portable, or LLVM's name of a CPU (x86-64-v3)",
+    )
+    threads: Positive | None = Field(
+        default=None,
+        description="of a compiled format: threads that its kernels are split for; null is the usable cores",
     )
     in_place: bool = Field(
         default=True,

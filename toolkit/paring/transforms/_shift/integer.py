@@ -66,15 +66,24 @@ class IntegerShiftLinear(nn.Module):
     """What a `ShiftLinear` of 4-bit codes becomes when it is exported in integer arithmetic.
 
     y = step * scale * 2^-6 * sum_k (q - zero) v + bias, for each term; the sum is exact.
+
+    Args:
+        layer: what it was.
+        by_row: round each row of x by a step of its own (`quantize_rows`), not all of x by one.
     """
 
-    def __init__(self, layer: ShiftLinear) -> None:
+    def __init__(self, layer: ShiftLinear, by_row: bool = False) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.by_row = layer, by_row
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., K] -> [..., N]."""
-        steps, step, zero = quantize_dynamically(x)
+        if self.by_row:
+            flat = quantize_rows(x.flatten(0, -2))
+            steps, step = flat.values.int().reshape(x.shape), flat.scale.reshape(*x.shape[:-1], 1)
+            zero = torch.zeros((), dtype=torch.int32)
+        else:
+            steps, step, zero = quantize_dynamically(x)
         y: torch.Tensor | float = 0.0
         for term in self.layer.packed():
             # float64 holds every partial sum, and its product is faster than int64's.
@@ -88,11 +97,15 @@ def _values(term: PackedTerm) -> torch.Tensor:
     return unpack(Packed(term.nibbles, term.signs), term.in_features, term.bits)
 
 
-def in_integers(model: nn.Module) -> nn.Module:
-    """Each `ShiftLinear` in integer arithmetic, in place: the reference of that export."""
+def in_integers(model: nn.Module, by_row: bool = False) -> nn.Module:
+    """Each `ShiftLinear` in integer arithmetic, in place: the reference of that export.
+
+    By row, layers of 5-bit codes or of scales by group stay as they are: no kernel has them in integers.
+    """
 
     def made(path: str, layer: nn.Module) -> nn.Module:
         assert isinstance(layer, ShiftLinear)
-        return IntegerShiftLinear(layer)
+        odd = any(term.bits != 4 or term.group for term in layer.packed())
+        return layer if by_row and odd else IntegerShiftLinear(layer, by_row)
 
     return replaced(model, lambda path, module: isinstance(module, ShiftLinear), made)

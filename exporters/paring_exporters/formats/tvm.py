@@ -1,0 +1,52 @@
+"""TVM: the whole model as one shared library, through relax, with kernels of ours where there are any."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from torch import nn
+
+from paring_runtimes.errors import ExportError, MissingExtraError
+
+from ..request import Exported, Request
+
+NAME = "tvm"
+ENTRY = "model.so"
+
+
+def why_not() -> str | None:
+    """None when compiling with TVM works here, otherwise the line that mends it."""
+    return "tvm missing: pip install 'paring[tvm]'" if find_spec("tvm") is None else None
+
+
+def export(model: nn.Module, request: Request, folder: Path) -> Exported:
+    """Compile `model` into `model.so` in `folder`.
+
+    Raises:
+        ExportError: torch cannot export the model, or TVM not compile it; the message says where and why.
+        MissingExtraError: the `tvm` extra is not installed.
+    """
+    if why_not():
+        raise MissingExtraError("compiling with TVM", "tvm")
+    _check(request)
+    from ..tvm_graph.whole import write
+
+    return write(model, request, folder / ENTRY)
+
+
+def _check(request: Request) -> None:
+    if request.precision != "fp32":
+        raise ExportError(
+            f"tvm: export.precision {request.precision} is not computed on CPUs: fp32 is; shift_linear has"
+            " 4-bit weights in fp32 models too"
+        )
+    if "image_size" in request.dynamic:
+        raise ExportError(
+            "tvm: kernels are compiled for one image size: remove image_size from export.dynamic, and set"
+            " export.image_size"
+        )
+    if request.shift == "dequantize":
+        raise ExportError(
+            "tvm: export.shift is float or integer here, not dequantize, which is a form of ONNX"
+        )

@@ -1,0 +1,1 @@
+"""Whole models in TVM: an exported program becomes relax, its heavy operators kernels of ours."""
