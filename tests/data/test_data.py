@@ -159,7 +159,7 @@ def test_unknown_kind_and_limit() -> None:
         load_data("foldr:x")
     with pytest.raises(SourceError, match="limit 0 must be at least 1"):
         load_data("embedded", limit=0)
-    assert set(kinds()) == {"embedded", "folder", "idx", "npz", "text"}
+    assert set(kinds()) == {"embedded", "folder", "idx", "npz", "text", "vqa"}
     assert all(kind.HELP for kind in kinds().values())
 
 

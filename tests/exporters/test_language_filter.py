@@ -1,22 +1,27 @@
-"""`filter.onnx`: the columns that PyTorch chooses, at any length, in memory that grows with the length."""
+"""`filter.onnx`: the columns that PyTorch chooses, at any length, read a chunk at a time."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from language_models import build_language
 
-from paring.transforms._decoder import open_decoder
+from paring.transforms._decoder import Decoder, open_decoder
 from paring.transforms._decoder.causal import causal_attention
-from paring.transforms.gem_filter import Config, PromptFilter, UnpaddedFilter
+from paring.transforms._gem_filter import pooled
+from paring.transforms.gem_filter import ChunkScorer, Config, PromptFilter, layer_scores
 from paring_exporters.language import DATA, FILTER, LanguageRequest, export, generation_facts
-from paring_exporters.language.filter_parity import _margin, compare, lengths_for
-from paring_runtimes import load
+from paring_exporters.language.filter_parity import FilterGraph, _margin, compare, expected, lengths_for
+from paring_profiles import macs
+from paring_profiles.generation.cost import filtering
+from paring_runtimes.engines import Options, engines
+from paring_runtimes.generation import in_place_cache
+from paring_runtimes.generation.language_model import language_model_of
 
 CONFIG = Config(k=20, layer=1, pin_first=1)
 
@@ -34,25 +39,50 @@ def prompts(length: int, batch: int = 3) -> torch.Tensor:
     return torch.randint(3, 97, (batch, length), generator=torch.Generator().manual_seed(length))
 
 
-@pytest.mark.parametrize("length", [1, 19, 20, 21, 64, 127, 128])
+def opened(decoder: Decoder, folder: Path, config: Config = CONFIG) -> FilterGraph:
+    facts = generation_facts(decoder, "fp32", False, config)
+    model = language_model_of(folder, {"generation": facts}, {FILTER: ""})
+    return FilterGraph(engines()["onnxruntime"].open_session(folder / FILTER, Options()), model)
+
+
+@pytest.mark.parametrize("length", [1, 19, 20, 21, 64, 128])
 @pytest.mark.parametrize("pins", [(0, 0), (2, 3), (0, 20)])
-def test_columns_are_those_of_pytorch(exported, length: int, pins: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("chunk", [13, 512])
+def test_columns_are_those_of_pytorch(  # type: ignore[no-untyped-def]
+    exported, monkeypatch: pytest.MonkeyPatch, length: int, pins: tuple[int, int], chunk: int
+) -> None:
+    """However the prompt is cut; PyTorch reads it whole, in both of its forms."""
     decoder, folder = exported
-    ids, ends = prompts(length), [torch.tensor([number]) for number in pins]
-    session = onnxruntime.InferenceSession(folder / FILTER)
-    feeds = dict(zip(("input_ids", "pin_first", "pin_last"), (ids, *ends), strict=True))
-    columns, scores = session.run(None, {name: value.numpy() for name, value in feeds.items()})
-    config = Config(k=20, layer=1, pin_first=pins[0], pin_last=pins[1])
+    monkeypatch.setattr(in_place_cache, "CHUNK", chunk)
+    ids = prompts(length)
+    scores, columns = opened(decoder, folder).choose(ids.numpy(), CONFIG.k, pins)
+    whole_scores, whole = expected(decoder, CONFIG, ids.numpy(), pins)
     with torch.inference_mode():
-        expected, pooled = UnpaddedFilter(decoder, CONFIG)(ids, *ends)
+        config = Config(k=20, layer=1, pin_first=pins[0], pin_last=pins[1])
         padded_form = PromptFilter(decoder, config)(ids, torch.ones_like(ids))
-    assert np.array_equal(columns, expected.numpy())
+    assert np.array_equal(columns, whole)
     assert np.array_equal(columns, padded_form.numpy())
-    np.testing.assert_allclose(scores, pooled.numpy(), atol=1e-5, rtol=1e-4)
+    np.testing.assert_allclose(scores, whole_scores, atol=1e-5, rtol=1e-4)
     for row in columns.tolist():
         assert row == sorted(set(row))
         pinned = {*range(min(pins[0], length)), *range(max(0, length - pins[1]), length)}
         assert pinned <= set(row)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_scoring_by_chunks_changes_nothing(layer: int) -> None:
+    """Long rope's frequencies depend on how far the whole prompt reaches, not on the chunk."""
+    decoder, ids = open_decoder(build_language("Phi-3, LongRoPE")), prompts(60)
+    scorer = ChunkScorer(decoder, Config(layer=layer))
+    _, heads, width = decoder.cache_shape()
+    cache = [torch.zeros(3, heads, 64, width) for _ in range(2 * layer + 1)]
+    with torch.inference_mode():
+        for chunk in ids.split(7, 1):
+            start = int(cache[-1].abs().sum((0, 1, 3)).count_nonzero())
+            places = torch.arange(start, start + chunk.shape[1]).expand(3, -1)
+            scores, *cache = scorer(chunk, places, torch.full((3,), 60), cache)
+        wanted = pooled(layer_scores(decoder, ids, None, [layer])[0])
+    torch.testing.assert_close(scores[:, :60], wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_weights_are_stored_once(exported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -62,18 +92,27 @@ def test_weights_are_stored_once(exported, tmp_path: Path) -> None:  # type: ign
     graph = onnx.load(folder / FILTER, load_external_data=False).graph
     places = {e.value for w in graph.initializer for e in w.external_data if e.key == "location"}
     assert places == {DATA}
-    assert [node.op_type for node in graph.node].count("Scan") == 1  # layer 0; of layer 1 only q and k
 
 
-def test_attention_is_done_by_chunks(exported) -> None:  # type: ignore[no-untyped-def]
-    """Scores exist inside the Scan alone, for 128 queries at a time."""
+def test_of_the_filter_layer_only_keys_and_one_query_are_computed(exported) -> None:  # type: ignore[no-untyped-def]
     _, folder = exported
     graph = onnx.load(folder / FILTER, load_external_data=False).graph
-    assert "Softmax" not in {node.op_type for node in graph.node}
-    (scan,) = [node for node in graph.node if node.op_type == "Scan"]
-    body = next(item.g for item in scan.attribute if item.name == "body")
-    assert "Softmax" in {node.op_type for node in body.node}
-    assert body.input[0].type.tensor_type.shape.dim[2].dim_value == 128
+    kinds = Counter(node.op_type for node in graph.node)
+    assert (kinds["Attention"], kinds["TensorScatter"]) == (1, 3)  # layer 0; of layer 1 the keys
+    assert [value.name for value in graph.input][3:] == ["cache.0.key", "cache.0.value", "cache.1.key"]
+    decoder, _ = exported
+    model = opened(decoder, folder).model
+    feeds = filtering(model, 50, 64)
+    long, short = (
+        macs.count(folder / FILTER, {n: v.shape for n, v in f.items()}, f)
+        for f in (feeds, filtering(model, 1, 64))
+    )
+    first, second = decoder.opened()[0], decoder.opened()[1].attention
+    mlp = sum(weight.numel() for weight in first.mlp.parameters() if weight.dim() == 2)
+    own = first.attention
+    dense = sum(linear.weight.numel() for linear in (own.query, own.key, own.value, own.output))
+    attention = 2 * 64 * own.query.weight.shape[0]
+    assert long.total - short.total == 49 * (mlp + dense + attention + second.key.weight.numel())
 
 
 @pytest.mark.parametrize("window", [None, 1, 7, 500])
@@ -92,12 +131,11 @@ def test_the_reference_attention_is_causal(window: int | None) -> None:
 
 def test_parity_sees_another_choice(exported) -> None:  # type: ignore[no-untyped-def]
     decoder, folder = exported
-    with load(folder / FILTER) as session:
-        cases, kept = compare(UnpaddedFilter(decoder, CONFIG), session, (1, 2), "fp32")
-        other = UnpaddedFilter(decoder, Config(k=20, layer=0, pin_first=1))
-        wrong, _ = compare(other, session, (1, 2), "fp32")
+    graph = opened(decoder, folder)
+    cases, kept = compare(decoder, CONFIG, graph, (1, 2), "fp32")
+    wrong, _ = compare(decoder, Config(k=20, layer=0, pin_first=1), graph, (1, 2), "fp32")
     assert all(case.passed and case.ties == 0 for case in cases)
-    assert {case.length for case in cases} == {10, 20, 21, 49}
+    assert {case.length for case in cases} == set(lengths_for(20, decoder.max_positions))
     assert {prompt.ids.shape[1] for prompt in kept} == {10, 20}
     assert not all(case.passed for case in wrong)
 
@@ -109,6 +147,7 @@ def test_the_margin_is_between_what_was_lost_and_won() -> None:
     assert _margin(scores, np.array([1, 3]), np.array([1, 4])) == 0  # a plateau
     assert _margin(scores, np.array([1, 2]), np.array([2, 1])) == np.inf
     assert lengths_for(20, 30) == [10, 20, 21, 30]
+    assert lengths_for(20, 4096)[-1] > in_place_cache.CHUNK
 
 
 def test_the_manifest_tells_of_it(exported) -> None:  # type: ignore[no-untyped-def]

@@ -116,6 +116,7 @@ def test_multiply_accumulates_of_each_phase(found: Profile) -> None:
         assert growing.macs["decode"] == batch * (layers * layer_macs(1, SHORT + 1) + HEAD_MACS)
         filtered = at(found, "filtered", batch, LONG)
         assert filtered.macs["prefill"] == batch * (layers * layer_macs(K, 64) + HEAD_MACS)
+        assert filtered.macs["filter"] == 0  # it only copies ids
         assert filtered.macs["first_token"] == filtered.macs["filter"] + filtered.macs["prefill"]
     assert all(candidate.macs_unknown == [] for candidate in found.candidates)
     ratio = next(c for c in found.comparisons if c.candidate == "filtered" and c.case == (1, LONG, "prefill"))

@@ -7,8 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paring_profiles.planner import Budget, Law, Measured, Table, choose, fit, frontier, published, read_table
-from paring_profiles.planner.choose import choose_by_latency
+from paring_profiles.planner import (
+    Budget,
+    Law,
+    Measured,
+    Table,
+    choose,
+    choose_by_latency,
+    fit,
+    frontier,
+    frontier_by_latency,
+    published,
+    read_table,
+)
 from paring_profiles.planner.table import published_exponents
 from paring_profiles.report import plan as report
 from paring_runtimes.errors import InputError
@@ -76,15 +87,29 @@ def test_only_models_that_exist() -> None:
 
 
 def test_more_budget_never_gives_more_error(known) -> None:
-    answers = frontier(known, [Budget(flops, 50) for flops in (1e10, 1e11, 1e12)])
+    answers = frontier(known, Budget(1e11, 50))
     errors = [answer.error for answer in answers]
     assert errors == sorted(errors, reverse=True)
+    assert [answer.flops for answer in answers] == pytest.approx([1e10, 10**10.5, 1e11, 10**11.5, 1e12])
+    assert len(frontier(known, Budget(1e11, 50, sizes=(5e8, 7e9)))) == 3  # a tenth pays for none
+
+
+def test_every_budget_of_latency_has_its_choice() -> None:
+    law = Law(0.5, 0.2, 0.1, 0.15)
+    table = made_up(law, latency=True)
+    answers = frontier_by_latency(fit(table, resamples=5), table)
+    times, errors = [a.latency_ms for a in answers], [a.error for a in answers]
+    assert times == sorted(set(times))
+    assert errors == sorted(set(errors), reverse=True)
+    assert all(a.flops is None for a in answers)
+    assert times[0] == 0.5
+    assert (answers[-1].parameters, answers[-1].tokens) == (8e9, 256)
 
 
 def test_a_budget_of_latency_chooses_among_what_was_timed() -> None:
     law = Law(0.5, 0.2, 0.1, 0.15)
     table = made_up(law, latency=True)
-    answer = choose_by_latency(fit(table, resamples=50), table, 8.0, 50)
+    answer = choose_by_latency(fit(table, resamples=50), table, 8.0)
     within = [row for row in table.rows if (row.latency_ms or 0) <= 8.0]
     best = max(within, key=lambda row: row.score)
     assert (answer.parameters, answer.tokens, answer.latency_ms) == (
@@ -93,9 +118,9 @@ def test_a_budget_of_latency_chooses_among_what_was_timed() -> None:
         best.latency_ms,
     )
     with pytest.raises(InputError, match=r"no model within 0.1 ms; the fastest takes 0.5 ms"):
-        choose_by_latency(fit(table, resamples=5), table, 0.1, 50)
+        choose_by_latency(fit(table, resamples=5), table, 0.1)
     with pytest.raises(InputError, match="needs a latency_ms measured"):
-        choose_by_latency(fit(table, resamples=5), made_up(law), 8.0, 50)
+        choose_by_latency(fit(table, resamples=5), made_up(law), 8.0)
 
 
 def test_the_bootstrap_is_wider_for_noisier_scores() -> None:
@@ -134,10 +159,12 @@ def test_too_few_scores_are_refused(tmp_path: Path) -> None:
 
 def test_the_report_is_whole(known, tmp_path: Path) -> None:
     budget = Budget(1e12, 50)
-    plan = report.Plan(published(), known, choose(known, budget), 50, budget)
+    plan = report.Plan(published(), known, choose(known, budget), 50, budget, frontier(known, budget))
     paths = report.write(plan, tmp_path / "plan")
     page = paths.html.read_text()
     assert page.count("<svg") == 2
     assert "Extrapolated: its parameters lie" in page
+    assert "What other budgets buy" in page
     assert "0.077" in paths.markdown.read_text()
+    assert paths.markdown.read_text().count("FLOPs a prompt (modelled)") == 6
     assert report.as_dict(plan)["provenance"] == "modelled"

@@ -238,7 +238,16 @@ def test_other_models_and_gates_are_refused(base: Path, tmp_path: Path) -> None:
     (tmp_path / "other" / "config.json").write_text(json.dumps(other))
     with pytest.raises(SourceError, match="LlavaOnevisionForConditionalGeneration is no vision"):
         load_model(f"hf:{tmp_path / 'other'}")
-    data = {"source": "text:a", "chunk": 4}
-    with pytest.raises(RecipeError, match="no gate for vision-language models"):
-        convert(build_recipe({"model": f"hf:{base / 'tiny'}", "data": data}), tmp_path / "out")
+    (tmp_path / "a.txt").write_text("some text")
+    data = {"source": f"text:{tmp_path / 'a.txt'}"}
+    gates = [{"metric": "top1", "max_drop": 0.1}]
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"data": data}, "needs questions on images, as in vqa:DIR"),
+        ({"data": data, "gates": gates}, "its gates hold vqa_accuracy, not top1"),
+        ({"data": {**data, "mean": [0.5]}}, "leave mean out"),
+        ({"data": data, "robustness": {}}, "robustness is of labelled images"),
+    ]
+    for more, message in refused:
+        with pytest.raises(RecipeError, match=message):
+            convert(build_recipe({"model": f"hf:{base / 'tiny'}", **more}), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -20,6 +20,13 @@ class Converted:
     notes: tuple[str, ...] = ()
 
 
+def add_quality(folder: Path, manifest: Manifest, found: dict[str, Any]) -> Manifest:
+    """Write the manifest of a finished folder again, with what was measured of it."""
+    whole = replace(manifest, quality=found)
+    write_manifest(folder, whole)
+    return whole
+
+
 def finish(folder: Path, manifest: Manifest, found: dict[str, Any] | None) -> Manifest:
     """Write the manifest, with the digests of all files, as the last thing."""
     whole = replace(manifest, files=hash_files(folder), quality=found)

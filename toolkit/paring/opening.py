@@ -10,8 +10,8 @@ import numpy as np
 
 from paring_runtimes.errors import RecipeError
 
-from .data import ImageData, Preprocess, load_data
-from .recipe import Recipe
+from .data import ImageData, Preprocess, QuestionData, load_data
+from .recipe import Data, Recipe
 from .sources import LoadedLanguageModel, LoadedModel, load_model
 
 if TYPE_CHECKING:
@@ -72,7 +72,27 @@ def open_images(
     progress(f"reading {spec}")
     found = load_data(spec, limit=limit, size=preprocess.size)
     if not isinstance(found, ImageData):
-        raise RecipeError(f"{spec}: {model} needs labelled images, and this is text")
+        this = "these are questions" if isinstance(found, QuestionData) else "this is text"
+        raise RecipeError(f"{spec}: {model} needs labelled images, and {this}")
+    return found
+
+
+def open_questions(wanted: Data, model: str | None, progress: Progress) -> QuestionData:
+    """Read questions on images.
+
+    Raises:
+        SourceError: they cannot be read.
+        RecipeError: they are no questions.
+    """
+    importlib.import_module("scipy.stats")  # as for images
+    prepared = ("image_size", "channels", "padding", "mean", "std")
+    given = [key for key in prepared if getattr(wanted, key) is not None]
+    if given:
+        raise RecipeError(f"data: leave {', '.join(given)} out: {model} prepares images as its own files say")
+    progress(f"reading {wanted.source}")
+    found = load_data(wanted.source, limit=wanted.limit)
+    if not isinstance(found, QuestionData):
+        raise RecipeError(f"{wanted.source}: {model} needs questions on images, as in vqa:DIR")
     return found
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from paring_runtimes.artifact import new_artifact
-from paring_runtimes.errors import GateError, RecipeError, RecoveryError
+from paring_runtimes.errors import RecipeError, RecoveryError
 
 from .building import Built, Job, build
 from .converted import Converted, finish
+from .gates import gate
 from .language import convert_language
 from .opening import Progress, calibration_batches, open_images, open_source, preprocessing
 from .quality import Quality, quality
-from .recipe import Gate, Recipe
+from .recipe import Recipe
 from .recover.folder import read_recovery
 from .robustness import robustness
 from .sources import LoadedLanguageModel, LoadedModel, LoadedVisionLanguageModel, digest
@@ -26,7 +25,7 @@ from .transforming import transform
 from .transforms._opening import canonical
 from .vision_language import convert_vision_language
 
-__all__ = ["Converted", "convert"]
+__all__ = ["Converted", "convert", "gate"]
 
 
 def convert(
@@ -97,8 +96,9 @@ def convert(
 def _job(recipe: Recipe, source: LoadedModel, progress: Progress) -> Job:
     if source.model is None:
         raise RecipeError(f"{recipe.model} is for profiling only: convert needs a PyTorch model")
-    if any(rule.max_drop is None for rule in recipe.gates):
-        raise RecipeError(f"{recipe.model} takes images: its gates hold top1, with max_drop, not perplexity")
+    other = next((rule.metric for rule in recipe.gates if rule.metric != "top1"), None)
+    if other is not None:
+        raise RecipeError(f"{recipe.model} takes images: its gates hold top1, with max_drop, not {other}")
     data, preprocess, wanted = None, preprocessing(recipe, source), recipe.data
     if wanted is not None:
         data = open_images(wanted.source, wanted.limit, preprocess, recipe.model, progress)
@@ -113,35 +113,3 @@ def _quality(job: Job, before: Built, after: Built) -> Quality | None:
         return found
     robust = robustness(before.under_corruption, after.under_corruption, conditions)
     return replace(found, robustness=robust)
-
-
-def gate(recipe: Recipe, found: Quality) -> None:
-    """Hold the measured drop against each gate.
-
-    Raises:
-        GateError: with the figures.
-    """
-    for rule in recipe.gates:
-        assert rule.max_drop is not None  # looked at before anything was exported
-        measured, where = _held(rule, found)
-        low, high = measured["drop_ci95"]
-        drop = high if rule.confidence == "bound" else measured["drop"]
-        if drop > rule.max_drop:
-            what = "upper end of the drop's interval" if rule.confidence == "bound" else "drop"
-            raise GateError(
-                f"{rule.metric}{where}: {what} {drop:.4f} exceeds max_drop {rule.max_drop:.4f}: accuracy"
-                f" {measured['before']:.4f} before, {measured['after']:.4f} after, drop"
-                f" {measured['drop']:.4f} (95 % interval {low:.4f} to {high:.4f}) on {found.samples} images"
-            )
-
-
-def _held(rule: Gate, found: Quality) -> tuple[Mapping[str, Any], str]:
-    """What a gate holds: figures with `before`, `after`, `drop`, `drop_ci95`; and under what, in words."""
-    if rule.corruption is None:
-        return found.as_dict(), ""
-    if found.robustness is None:
-        raise RecipeError(f"gates: {rule.corruption} is not measured: add robustness: {{}}")
-    if rule.corruption == "mean":
-        return found.robustness["mean"], " under corruptions, mean"
-    named = {one["corruption"]: one for one in found.robustness["corruptions"]}
-    return named[rule.corruption], f" under {rule.corruption}"

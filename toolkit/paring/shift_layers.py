@@ -104,5 +104,5 @@ def _images(recipe: Recipe, source: LoadedModel) -> tuple[ImageData, torch.Tenso
     wanted, preprocess = recipe.data, preprocessing(recipe, source)
     data = load_data(wanted.source, limit=wanted.limit, size=preprocess.size)
     if not isinstance(data, ImageData):
-        raise RecipeError(f"{wanted.source}: {source.spec} needs labelled images, and this is text")
+        raise RecipeError(f"{wanted.source}: {source.spec} needs labelled images, and these are none")
     return data, torch.from_numpy(preprocess.apply(data.images))

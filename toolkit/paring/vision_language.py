@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
+import paring_runtimes
 from paring_exporters.language import LanguageRequest
 from paring_exporters.language.parity import LanguageParity, prompts
 from paring_exporters.request import DEFAULT_OPSET
@@ -18,14 +21,21 @@ from paring_runtimes.errors import ExportError, ParityError, RecipeError
 from paring_runtimes.generation.image_facts import TASK
 from paring_runtimes.generation.language_model import language_model_of
 
-from .converted import Converted, finish
+from .answering import AnswerQuality, Asking, answer_quality, ask
+from .converted import Converted, add_quality, finish
+from .data import QuestionData
+from .gates import gate
 from .language.building import LanguageJob, manifest_of
+from .opening import open_questions
 from .parameters import parameter_count
 from .recipe import Recipe
 from .sources import LoadedVisionLanguageModel, digest
 from .transforming import refuse_unexportable, transform
 from .transforms import discover
 from .transforms._vision_language import VisionLanguage, find, open_vision_language, why_not
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["convert_vision_language"]
 
@@ -48,11 +58,8 @@ def convert_vision_language(
     reasons = why_not(source.model)
     if reasons:
         raise ExportError(f"{source.spec}: " + "; ".join(reasons))
-    if recipe.data is not None or recipe.gates:
-        raise RecipeError(
-            f"{source.spec}: there is no gate for vision-language models; leave data and gates out"
-        )
     refuse_unexportable(recipe)
+    exam = _exam(recipe, source, progress)
     job = LanguageJob(recipe, source, None, progress)
     marks = digest(source.model)
     model = open_vision_language(source.model, source.image_size)
@@ -61,15 +68,68 @@ def convert_vision_language(
     baseline = output.with_name(f"{output.name}-baseline") if kept else None
     with ExitStack() as stack:
         folder = stack.enter_context(new_artifact(output, overwrite))
+        beside, before = None, None
         if baseline is not None:
             beside = stack.enter_context(new_artifact(baseline, overwrite))
-            finish(beside, _build(job, model, beside, marks, "baseline"), None)
+        elif exam is not None and recipe.transforms:
+            beside = Path(stack.enter_context(TemporaryDirectory()))
+        if beside is not None:
+            plain = finish(beside, _build(job, model, beside, marks, "baseline"), None)
+            before = None if exam is None else exam.answers(beside, "baseline")
         changed = find(transform(model, recipe)) if recipe.transforms else model
         if changed is None:
             raise RecipeError("a step takes the language model out of the vision-language model")
         role = "transformed" if recipe.transforms else "model"
         manifest = finish(folder, _build(job, changed, folder, marks, role), None)
+        if exam is not None:
+            after = exam.answers(folder, role)
+            found = exam.quality(after if before is None else before, after)
+            gate(recipe, found, "questions")
+            if beside is not None:
+                add_quality(beside, plain, found.of_baseline())
+            told = found.of_baseline() if before is None else found.as_dict()
+            manifest = add_quality(folder, manifest, told)
     return Converted(output, baseline, manifest, (*job.notes(), *_training_notes(recipe)))
+
+
+@dataclass(frozen=True)
+class _Exam:
+    """The questions that artifacts are asked."""
+
+    data: QuestionData
+    asking: Asking
+    name: str
+    progress: Callable[[str], None]
+
+    def answers(self, folder: Path, role: str) -> np.ndarray:
+        """[N] bool: which questions the finished artifact answers right."""
+        total = len(self.data.questions)
+        with paring_runtimes.load(folder, verify=False) as session:
+            told = ask(
+                session,
+                self.data,
+                self.asking,
+                lambda done: self.progress(f"asking the {role}: {done} of {total} questions"),
+            )
+        return told.right
+
+    def quality(self, before: np.ndarray, after: np.ndarray) -> AnswerQuality:
+        """The comparison of two artifacts' answers."""
+        return answer_quality(before, after, self.data, self.name, self.asking)
+
+
+def _exam(recipe: Recipe, source: LoadedVisionLanguageModel, progress: Callable[[str], None]) -> _Exam | None:
+    other = next((rule.metric for rule in recipe.gates if rule.metric != "vqa_accuracy"), None)
+    if other is not None:
+        raise RecipeError(
+            f"{source.spec} is a vision-language model: its gates hold vqa_accuracy, not {other}"
+        )
+    if recipe.robustness is not None:
+        raise RecipeError(f"{source.spec} is a vision-language model: robustness is of labelled images")
+    if recipe.data is None:
+        return None
+    data = open_questions(recipe.data, source.spec, progress)
+    return _Exam(data, Asking.of(recipe.data), recipe.data.source, progress)
 
 
 def _training_notes(recipe: Recipe) -> list[str]:

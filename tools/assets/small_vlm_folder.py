@@ -101,7 +101,7 @@ def built(vision: Any, language: Any, image_token: int) -> LlavaForConditionalGe
     text = language.config
     text.architectures = ["LlamaForCausalLM"]
     del text._model_name_or_path  # the GGUF file's own name for a state of its training
-    vision.config._name_or_path = ""
+    vision.config._name_or_path = text._name_or_path = ""
     config = LlavaConfig(
         vision_config=vision.config,
         text_config=text,

@@ -3,7 +3,8 @@
     python tools/check/cuda_kernels.py [--tokens 197] [--architecture sm_80 ...]
 
 TVM writes the source, `nvcc` compiles it, `ptxas` counts. The figures say that a kernel fits, not how fast
-it is. Exits 1 when anything spills or is refused.
+it is: `cuda_kit.py` writes the sources for a machine with a GPU, where `run_cuda_kernels.py` runs them.
+Exits 1 when anything spills or is refused.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
   runtime binds as input and output at once, so that a step copies no cache. Attention reads the whole
   capacity, filled or not: buffers should be little longer than the text (tools/bench/language_decode.py).
 
-- `filter.onnx` (opset 20), where GemFilter is wanted, says which tokens of a long prompt the others read.
+- `filter.onnx` (opset 24), where GemFilter is wanted, scores a long prompt's tokens: its first layers, over
+  buffers of their own in the same way. A runtime then chooses those that the others read.
 
 All refer to `model.onnx.data`, which holds every weight once.
 """
@@ -50,7 +51,7 @@ class LanguageRequest:
         opset: of `model.onnx`.
         precision: "fp32" or "fp16": weights, arithmetic and cache; logits are fp32 either way.
         in_place: whether `in_place.onnx` is written too.
-        filter: how `filter.onnx` chooses tokens; None for no such graph.
+        filter: how `filter.onnx` scores tokens; None for no such graph.
     """
 
     opset: int = DEFAULT_OPSET
@@ -94,8 +95,8 @@ def export(decoder: Decoder, request: LanguageRequest, folder: Path) -> Exported
         if request.in_place:
             nodes[IN_PLACE] = write(graphs.in_place(decoder), IN_PLACE_OPSET, folder / IN_PLACE, data)
         if request.filter is not None:
-            chooser = gem_filter.UnpaddedFilter(decoder, request.filter)
-            nodes[FILTER] = write(graphs.filtering(chooser), request.opset, folder / FILTER, data)
+            scorer = gem_filter.ChunkScorer(decoder, request.filter)
+            nodes[FILTER] = write(graphs.filtering(scorer), IN_PLACE_OPSET, folder / FILTER, data)
     inputs, outputs = specs(folder / ENTRY)
     facts = {
         "opset": request.opset,

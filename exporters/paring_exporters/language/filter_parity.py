@@ -1,4 +1,4 @@
-"""Does `filter.onnx` choose the columns that PyTorch chooses?
+"""Does `filter.onnx`, as the runtime drives it, choose the columns that PyTorch chooses on the whole prompt?
 
 A choice is discrete: where a column's score lies within rounding error of the k-th score, two correct
 implementations may differ. `margin` is the widest gap between the score of a column lost and of one won in
@@ -14,11 +14,31 @@ from typing import Any
 import numpy as np
 import torch
 
-from paring.transforms.gem_filter import UnpaddedFilter
-from paring_runtimes import Session
+from paring.transforms._decoder import Decoder
+from paring.transforms._gem_filter import pooled, select
+from paring.transforms.gem_filter import Config, filter_layer, layer_scores
+from paring_runtimes.engines import NativeSession
+from paring_runtimes.generation.in_place_cache import CHUNK
+from paring_runtimes.generation.language_model import LanguageModel
+from paring_runtimes.generation.prompt_filter import best, read_scores
 
 from ..parity import TIE_MARGIN, TOLERANCES
 from .parity import Prompt
+
+Choice = tuple[np.ndarray, np.ndarray]  # scores [B, S] fp32, and the columns that stay [B, K]
+
+
+@dataclass(frozen=True)
+class FilterGraph:
+    """`filter.onnx`, open, and what the manifest says of it."""
+
+    native: NativeSession
+    model: LanguageModel
+
+    def choose(self, ids: np.ndarray, k: int, pin: tuple[int, int]) -> Choice:
+        """Read prompts [B, S] by chunks and keep the k best tokens of each row."""
+        scores = read_scores(self.native, self.model, ids)
+        return scores, np.array([best(row, k, pin) for row in scores])
 
 
 @dataclass(frozen=True)
@@ -38,14 +58,15 @@ class FilterCase:
 
 
 def lengths_for(k: int, most: int) -> list[int]:
-    """Prompt lengths that try the filter: below k, at k, just above it and far above it."""
-    wanted = {max(1, k // 2), k, k + 1, 2 * k + 9}
+    """Prompt lengths that try the filter: below k, at k, just above and far above it, more than a chunk."""
+    wanted = {max(1, k // 2), k, k + 1, 2 * k + 9, CHUNK + 9}
     return sorted({min(length, most) for length in wanted})
 
 
 def compare(
-    chooser: UnpaddedFilter,
-    session: Session,
+    decoder: Decoder,
+    config: Config,
+    graph: FilterGraph,
     batches: tuple[int, ...],
     precision: str,
     atol: float | None = None,
@@ -53,23 +74,33 @@ def compare(
 ) -> tuple[list[FilterCase], list[Prompt]]:
     """Run the filter in PyTorch and in ONNX Runtime on random prompts, with its own pins and others.
 
+    Args:
+        decoder: the reference, in fp32.
+        config: the filter's.
+        graph: what was exported.
+        batches: numbers of rows, in turn.
+        precision: which tolerance applies.
+        atol, rtol: of the scores, in place of the precision's own.
+
     Returns:
         The cases, and what the exported filter kept of each, as prompts of the second pass.
     """
-    config, cases, kept = chooser.config, [], []
+    cases, kept = [], []
     own = TOLERANCES[precision]
     tolerance = (own[0] if atol is None else atol, own[1] if rtol is None else rtol)
     free = min(config.k, 3)
     pins = {(config.pin_first, config.pin_last), (free // 2, free - free // 2)}
-    for length in lengths_for(config.k, chooser.decoder.max_positions):
+    for length in lengths_for(config.k, decoder.max_positions):
         for index, pin in enumerate(sorted(pins)):
             batch = batches[index % len(batches)]
             rng = np.random.default_rng((length, *pin))
-            ids = rng.integers(0, chooser.decoder.vocabulary, (batch, length))
-            case, chosen = _case(chooser, session, ids, pin, tolerance, TIE_MARGIN[precision])
+            ids = rng.integers(0, decoder.vocabulary, (batch, length))
+            scores, columns = expected(decoder, config, ids, pin)
+            found = graph.choose(ids, config.k, pin)
+            case = _case((scores, columns), found, pin, tolerance, TIE_MARGIN[precision])
             cases.append(case)
-            count = chosen.shape[1]
-            kept.append(Prompt(f"filtered, {case.name}", chosen, np.full(batch, count, np.int64)))
+            chosen = np.take_along_axis(ids, found[1], axis=1)
+            kept.append(Prompt(f"filtered, {case.name}", chosen, np.full(batch, chosen.shape[1], np.int64)))
     return cases, kept
 
 
@@ -84,29 +115,29 @@ def failure(cases: list[FilterCase]) -> str | None:
     )
 
 
-def _case(
-    chooser: UnpaddedFilter,
-    session: Session,
-    ids: np.ndarray,
-    pin: tuple[int, int],
-    tolerance: tuple[float, float],
-    allowed: float,
-) -> tuple[FilterCase, np.ndarray]:
-    ends = [np.array([number], np.int64) for number in pin]
+def expected(decoder: Decoder, config: Config, ids: np.ndarray, pin: tuple[int, int]) -> Choice:
+    """PyTorch's choice on whole prompts [B, S]."""
+    count = ids.shape[1]
     with torch.inference_mode():
-        columns, scores = (
-            value.numpy() for value in chooser(torch.from_numpy(ids), *map(torch.from_numpy, ends))
-        )
-    found = session.run({"input_ids": ids, "pin_first": ends[0], "pin_last": ends[1]})
-    batch, length = ids.shape
+        layer = filter_layer(config, len(decoder.layers))
+        scores = pooled(layer_scores(decoder, torch.from_numpy(ids), None, [layer])[0], config.kernel)
+        pinned = ((0, pin[0]), (max(0, count - pin[1]), count))
+        return scores.numpy(), select(scores, config.k, pinned).numpy()
+
+
+def _case(
+    wanted: Choice, found: Choice, pin: tuple[int, int], tolerance: tuple[float, float], allowed: float
+) -> FilterCase:
+    scores, columns = wanted
+    batch, length = scores.shape
     scale = np.abs(scores).max(axis=1, keepdims=True) + 1e-12
-    gap = np.abs(found["scores"] - scores)
-    same_shape = found["columns"].shape == columns.shape
+    gap = np.abs(found[0] - scores)
+    same_shape = found[1].shape == columns.shape
     relative = scores / scale
     relative[:, : pin[0]] = relative[:, length - pin[1] :] = np.inf
-    rows = zip(relative, columns, found["columns"], strict=True)
+    rows = zip(relative, columns, found[1], strict=True)
     margins = [_margin(*row) for row in rows] if same_shape else [np.inf]
-    case = FilterCase(
+    return FilterCase(
         name=f"batch {batch}, length {length}, pins {pin[0]} and {pin[1]}",
         batch=batch,
         length=length,
@@ -114,11 +145,10 @@ def _case(
         pin_last=pin[1],
         max_abs=float(gap.max()),
         max_rel=float((gap / scale).max()),
-        ties=int((found["columns"] != columns).any(axis=1).sum()) if same_shape else batch,
+        ties=int((found[1] != columns).any(axis=1).sum()) if same_shape else batch,
         margin=float(max(margins)),
         passed=bool((gap <= tolerance[0] + tolerance[1] * scale).all() and max(margins) <= allowed),
     )
-    return case, np.take_along_axis(ids, found["columns"], axis=1)
 
 
 def _margin(scores: np.ndarray, expected: np.ndarray, actual: np.ndarray) -> float:
@@ -131,11 +161,11 @@ def _margin(scores: np.ndarray, expected: np.ndarray, actual: np.ndarray) -> flo
     return float(scores[lost].max() - scores[won].min())  # the k-th score lies between
 
 
-def as_dict(chooser: UnpaddedFilter, cases: list[FilterCase]) -> dict[str, Any]:
+def as_dict(config: Config, cases: list[FilterCase]) -> dict[str, Any]:
     """For the manifest's `parity.filter`."""
     return {
         "passed": all(case.passed for case in cases),
-        "k": chooser.config.k,
+        "k": config.k,
         "samples": sum(case.batch for case in cases),
         "ties": sum(case.ties for case in cases),
         "margin": max(case.margin for case in cases),

@@ -10,7 +10,7 @@ from torch import nn
 
 from paring.transforms._decoder import Decoder
 from paring.transforms._decoder.memory import KeyValue
-from paring.transforms.gem_filter import UnpaddedFilter
+from paring.transforms.gem_filter import ChunkScorer
 
 BATCH, SEQUENCE, PAST, TOTAL, CAPACITY = 2, 3, 5, 8, 8  # of the example: none of them 0 or 1
 
@@ -65,16 +65,21 @@ class InPlaceGraph(nn.Module):
         return (logits.float(), *(value for own in memory for value in own))
 
 
-def filtering(chooser: UnpaddedFilter) -> Graph:
-    """GemFilter's first pass: `input_ids`, `pin_first`, `pin_last` -> `columns`, `scores`."""
-    ids = torch.randint(0, chooser.decoder.vocabulary, (BATCH, TOTAL))
-    row = {0: "batch_size", 1: "sequence_length"}
+def filtering(scorer: ChunkScorer) -> Graph:
+    """GemFilter's first pass: `input_ids`, `positions`, `length`, `cache.0.key`, ... -> `scores`, buffers."""
+    decoder, count = scorer.decoder, 2 * scorer.layer + 1  # of the filter layer the keys only
+    layers, heads, width = decoder.cache_shape()
+    ids = torch.randint(0, decoder.vocabulary, (BATCH, SEQUENCE))
+    places = torch.arange(SEQUENCE).expand(BATCH, -1).contiguous()
+    cache = _buffers(decoder, (BATCH, heads, CAPACITY, width))[:count]
+    batch = {0: "batch_size"}
+    row = {**batch, 1: "sequence_length"}
     return Graph(
-        module=chooser,
-        example=(ids, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)),
-        shapes=(row, None, None),
-        inputs=("input_ids", "pin_first", "pin_last"),
-        outputs=("columns", "scores"),
+        module=scorer,
+        example=(ids, places, torch.full((BATCH,), SEQUENCE), cache),
+        shapes=(row, row, batch, [{**batch, 2: "capacity"}] * count),
+        inputs=("input_ids", "positions", "length", *names("cache", layers)[:count]),
+        outputs=("scores", *names("updated", layers)[:count]),
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from ..onnx_graph.translations import table as shared
-from .chunked_attention import causal_attention
 
 
 def table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -23,7 +22,7 @@ def table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
             torch.ops.aten.scaled_dot_product_attention.default: _attention,
             torch.ops.paring.write_rows.default: _write_rows,
         }
-    return {**shared(), **own, torch.ops.paring.causal_attention.default: causal_attention}
+    return {**shared(), **own}
 
 
 def _rms_norm(x: Any, shape: Any, weight: Any, epsilon: float) -> Any:

@@ -14,7 +14,6 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """For `custom_translation_table` of `torch.onnx.export`."""
     import paring.transforms._additive  # these register their operators
     import paring.transforms._encoder
-    import paring.transforms._gem_filter
     import paring.transforms._shift
     import paring.transforms.token_merge
 
@@ -24,7 +23,6 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         torch.ops.aten.sort.stable: _sort_stable,
         torch.ops.paring.take.default: _take,
-        torch.ops.paring.first.default: _first,
         torch.ops.paring.nearest.default: _nearest,
         torch.ops.paring.look_up.default: _look_up,
         torch.ops.paring.binary_attention.default: binary_attention.linear_form,
@@ -44,13 +42,6 @@ def _sort_stable(self: Any, stable: bool | None = None, dim: int = -1, descendin
         axis = dim % len(self.shape)
         count = op.Shape(self, start=axis, end=axis + 1)
     return op.TopK(self, count, axis=dim, largest=int(descending), sorted=1)
-
-
-def _first(ranked: Any, k: int) -> Any:
-    from onnxscript import opset18 as op
-
-    start, stop, axis = (op.Constant(value_ints=[number]) for number in (0, k, 1))
-    return op.Slice(ranked, start, stop, axis)
 
 
 def _take(x: Any, index: Any) -> Any:

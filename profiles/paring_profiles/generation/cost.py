@@ -15,6 +15,7 @@ from paring_profiles.result import PHASES
 from paring_runtimes.generation.image_facts import ImageFacts
 from paring_runtimes.generation.in_place_cache import reading_plan
 from paring_runtimes.generation.language_model import LanguageModel
+from paring_runtimes.generation.prompt_filter import filter_cache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,9 +49,8 @@ def count(run: AnswerRun, answer: Answer) -> Cost:
     """
     cost, model, folder, batch = Cost(), run.model, run.session.path, run.batch
     if answer.kept is not None and model.filter is not None:
-        feeds = {"input_ids": np.array(run.asked.prompts[:1], np.int64)}
-        feeds |= {name: np.zeros(1, np.int64) for name in ("pin_first", "pin_last")}
-        cost.add("filter", folder / model.filter.file, feeds, batch)
+        for _, length, capacity in reading_plan(len(run.asked.prompts[0]), 1):
+            cost.add("filter", folder / model.filter.file, filtering(model, length, capacity), batch)
     if model.in_place is None or run.graphs.in_place is None:
         entry = folder / _entry(run)
         length = len(answer.read[0])
@@ -125,6 +125,18 @@ def in_place(model: LanguageModel, length: int, capacity: list[int]) -> Feeds:
     for name, size in zip(model.cache_names("cache"), rows, strict=True):
         feeds[name] = np.zeros(model.cache_shape(1, size), model.dtype)
     return feeds
+
+
+def filtering(model: LanguageModel, length: int, capacity: int) -> Feeds:
+    """Feeds of the filter's graph: `length` tokens into the first rows of buffers of this capacity."""
+    feeds: Feeds = {
+        "input_ids": np.zeros((1, length), np.int64),
+        "positions": np.arange(length)[None],
+        "length": np.array([length]),
+    }
+    return feeds | dict.fromkeys(
+        filter_cache(model, "cache"), np.zeros(model.cache_shape(1, capacity), model.dtype)
+    )
 
 
 def with_image(run: AnswerRun) -> Feeds:

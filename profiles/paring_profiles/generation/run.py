@@ -113,7 +113,7 @@ class AnswerRun:
         facts = self.model.filter
         if self.graphs.chooser is None or facts is None or self.prompt_tokens <= facts.k:
             return None
-        return PromptFilter(self.graphs.chooser, facts, Options())
+        return PromptFilter(self.graphs.chooser, self.model, Options())
 
     def __call__(self) -> Answer:
         """Answer once."""

@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from .book import Entry, Ledger, ledger
 from .prices import ACCOUNTINGS, Prices, prices
+from .rival import against_int8
 
-__all__ = ["ACCOUNTINGS", "Entry", "Ledger", "Prices", "ledger", "prices"]
+__all__ = ["ACCOUNTINGS", "Entry", "Ledger", "Prices", "against_int8", "ledger", "prices"]

@@ -7,8 +7,9 @@ fitted to measured scores, a budget asks: many tokens for a small model, or few 
 
 from __future__ import annotations
 
-from .choose import Answer, Budget, choose, frontier
+from .choose import Answer, Budget, choose, choose_by_latency, frontier, frontier_by_latency
 from .law import Fit, Law, fit
+from .recorded import read_profiles
 from .table import Measured, Table, published, read_table
 
 __all__ = [
@@ -19,8 +20,11 @@ __all__ = [
     "Measured",
     "Table",
     "choose",
+    "choose_by_latency",
     "fit",
     "frontier",
+    "frontier_by_latency",
     "published",
+    "read_profiles",
     "read_table",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +13,7 @@ from .table import Table
 
 TOKENS = (1, 2, 4, 9, 16, 25, 36, 64, 100, 144, 256, 324, 576)  # what compressors and grids can make
 SURE = 0.95
+SCALES = tuple(float(scale) for scale in 10.0 ** np.linspace(-1, 1, 5))  # of a budget, for its neighbours
 
 
 @dataclass(frozen=True)
@@ -32,32 +32,39 @@ class Budget:
     sizes: tuple[float, ...] | None = None
     tokens: tuple[int, ...] = TOKENS
 
+    @property
+    def least_flops(self) -> float:
+        """What the smallest model with the fewest tokens costs."""
+        return 2 * min(self.sizes or (0,)) * (self.text_tokens + min(self.tokens))
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What to deploy. Modelled, from the law; `error` is a share of 1.
+    """What to deploy. The error is modelled, by the law; a cost is either modelled or measured.
 
     Attributes:
         parameters, tokens: the choice.
-        flops: what it costs.
-        error, error_ci95: predicted, and the interval of the law.
+        error, error_ci95: predicted, a share of 1, and the interval of the law.
         support: share of the bootstrap's laws that choose this count of tokens.
         tokens_ci95: counts of tokens that the bootstrap's laws choose.
         loss_ci95: how much error the choice may cost against each law's own best, at most, with 97.5 %.
         outside: by what factor the choice lies outside of the fitted range, {"parameters": 2.9}.
-        latency_ms: measured, where the choice is one of the table's rows.
+        flops: what it costs, modelled; None where the budget is a latency.
+        latency_ms: what it takes, measured; None where the budget is of operations.
+        name: of the artifact, where the choice is one.
     """
 
     parameters: float
     tokens: int
-    flops: float
     error: float
     error_ci95: tuple[float, float]
     support: float
     tokens_ci95: tuple[int, int]
     loss_ci95: float
     outside: dict[str, float]
+    flops: float | None = None
     latency_ms: float | None = None
+    name: str = ""
 
     @property
     def sure(self) -> bool:
@@ -77,7 +84,7 @@ def options(budget: Budget) -> list[tuple[float, int]]:
         sizes = [most] if budget.sizes is None else [size for size in budget.sizes if size <= most]
         found += [(max(sizes), tokens)] if sizes else []
     if not found:
-        least = 2 * min(budget.sizes or (0,)) * (budget.text_tokens + min(budget.tokens))
+        least = budget.least_flops
         raise InputError(
             f"{budget.flops:.3g} FLOPs pay for none of the models; the smallest with {min(budget.tokens)}"
             f" visual and {budget.text_tokens} text tokens takes {least:.3g}"
@@ -91,10 +98,11 @@ def choose(fit: Fit, budget: Budget) -> Answer:
     Raises:
         InputError: the budget pays for no model.
     """
-    return _among(fit, options(budget), budget.text_tokens)
+    found = _among(fit, options(budget))
+    return replace(found, flops=2 * found.parameters * (budget.text_tokens + found.tokens))
 
 
-def choose_by_latency(fit: Fit, table: Table, latency_ms: float, text_tokens: int) -> Answer:
+def choose_by_latency(fit: Fit, table: Table, latency_ms: float) -> Answer:
     """The choice among the table's own rows whose measured latency is within the budget.
 
     Raises:
@@ -102,25 +110,38 @@ def choose_by_latency(fit: Fit, table: Table, latency_ms: float, text_tokens: in
     """
     if not table.has_latency:
         raise InputError(
-            f"{table.name}: a budget of latency needs a latency_ms measured for every row; use --budget-flops"
-            " or add the column"
+            f"{table.name}: a budget of latency needs a latency_ms measured for every row; add the column,"
+            " give --profile, or use --budget-flops"
         )
-    timed = {(row.parameters, row.tokens): row.latency_ms or 0.0 for row in table.rows}
-    within = [key for key, value in timed.items() if value <= latency_ms]
+    timed: dict[tuple[float, int], tuple[float, str]] = {}
+    for row in table.rows:
+        one, key = (row.latency_ms or 0.0, row.name), (row.parameters, row.tokens)
+        timed[key] = min(one, timed.get(key, one))
+    within = [key for key, (value, _) in timed.items() if value <= latency_ms]
     if not within:
-        raise InputError(
-            f"{table.name}: no model within {latency_ms:g} ms; the fastest takes {min(timed.values()):g} ms"
-        )
-    found = _among(fit, within, text_tokens)
-    return replace(found, latency_ms=timed[found.parameters, found.tokens])
+        fastest = min(value for value, _ in timed.values())
+        raise InputError(f"{table.name}: no model within {latency_ms:g} ms; the fastest takes {fastest:g} ms")
+    found = _among(fit, within)
+    own, name = timed[found.parameters, found.tokens]
+    return replace(found, latency_ms=own, name=name)
 
 
-def frontier(fit: Fit, budgets: Sequence[Budget]) -> list[Answer]:
-    """The choice at each budget."""
-    return [choose(fit, budget) for budget in budgets]
+def frontier(fit: Fit, budget: Budget) -> list[Answer]:
+    """The choices at a tenth of the budget to ten times as much; less than any model costs is left out."""
+    every = [replace(budget, flops=budget.flops * scale) for scale in SCALES]
+    return [choose(fit, one) for one in every if one.flops >= one.least_flops]
 
 
-def _among(fit: Fit, candidates: list[tuple[float, int]], text_tokens: int) -> Answer:
+def frontier_by_latency(fit: Fit, table: Table) -> list[Answer]:
+    """Every model that is the choice at some budget of latency, the fastest first."""
+    found: dict[float, Answer] = {}
+    for latency_ms in sorted({row.latency_ms or 0.0 for row in table.rows}):
+        answer = choose_by_latency(fit, table, latency_ms)
+        found.setdefault(answer.latency_ms or 0.0, answer)
+    return list(found.values())
+
+
+def _among(fit: Fit, candidates: list[tuple[float, int]]) -> Answer:
     sizes, tokens = (np.array(column, np.float64) for column in zip(*candidates, strict=True))
 
     def best(law: Law) -> int:
@@ -137,7 +158,6 @@ def _among(fit: Fit, candidates: list[tuple[float, int]], text_tokens: int) -> A
     return Answer(
         parameters=size,
         tokens=count,
-        flops=2 * size * (text_tokens + count),
         error=error,
         error_ci95=interval,
         support=sum(candidates[pick][1] == count for pick in picks) / len(picks),

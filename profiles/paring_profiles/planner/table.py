@@ -25,20 +25,23 @@ class Measured:
         tokens: visual tokens that it reads.
         score: share of 1; the error is 1 - score.
         latency_ms: measured time to the first token, where known.
+        name: of the artifact, where it is one.
     """
 
     parameters: float
     tokens: int
     score: float
     latency_ms: float | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Where the scores are from, and the scores."""
+    """Where the scores are from, the scores, and what the latencies were measured on ("" where not told)."""
 
     name: str
     rows: tuple[Measured, ...]
+    device: str = ""
 
     @property
     def has_latency(self) -> bool:
@@ -74,41 +77,52 @@ def read_table(path: Path) -> Table:
     Raises:
         InputError: with the line and the column that are wrong.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            _check_header(path, reader.fieldnames or ())
-            rows = [_row(path, number, row) for number, row in enumerate(reader, 2)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable CSV file: {error}") from error
+    rows = [_row(path, line, row) for line, row in read_rows(path, COLUMNS, (LATENCY,))]
     return Table(str(path), tuple(rows))
 
 
-def _check_header(path: Path, names: Any) -> None:
-    missing = [name for name in COLUMNS if name not in names]
-    unknown = [name for name in names if name not in (*COLUMNS, LATENCY)]
-    if missing or unknown:
+def read_rows(
+    path: Path, needed: tuple[str, ...], optional: tuple[str, ...]
+) -> list[tuple[int, dict[str, str | None]]]:
+    """The rows of a CSV file, each with the number of its line.
+
+    Raises:
+        InputError: it cannot be read, lacks a column that is needed, or has an unknown one.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            names = reader.fieldnames or ()
+            rows = list(enumerate(reader, 2))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable CSV file: {error}") from error
+    if not set(needed) <= set(names) <= {*needed, *optional}:
         raise InputError(
-            f"{path}, line 1: expected the columns {', '.join(COLUMNS)} and, if timed, {LATENCY}; given"
-            f" {', '.join(names) or 'none'}"
+            f"{path}, line 1: expected the columns {', '.join(needed)} and, where known,"
+            f" {', '.join(optional)}; given {', '.join(names) or 'none'}"
         )
+    return rows
 
 
-def _row(path: Path, number: int, row: dict[str, str | None]) -> Measured:
-    parameters = _number(path, number, row, "parameters", 1.0, 1e15)
-    tokens = _number(path, number, row, "tokens", 1.0, 1e9)
-    score = _number(path, number, row, "score", 0.0, 0.999999)
-    timed = row.get(LATENCY)
-    latency = None if timed in (None, "") else _number(path, number, row, LATENCY, 1e-9, 1e12)
+def _row(path: Path, line: int, row: dict[str, str | None]) -> Measured:
+    parameters = number(path, line, row, "parameters", 1.0, 1e15)
+    tokens = number(path, line, row, "tokens", 1.0, 1e9)
+    score = number(path, line, row, "score", 0.0, 0.999999)
+    latency = number(path, line, row, LATENCY, 1e-9, 1e12) if row.get(LATENCY) else None
     return Measured(parameters, int(tokens), score, latency)
 
 
-def _number(path: Path, number: int, row: dict[str, str | None], name: str, low: float, high: float) -> float:
+def number(path: Path, line: int, row: dict[str, str | None], name: str, low: float, high: float) -> float:
+    """A cell of a row.
+
+    Raises:
+        InputError: it is no number from `low` to `high`.
+    """
     text = row[name] or ""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not low <= value <= high:
-        raise InputError(f"{path}, line {number}, {name}: expected {low:g} to {high:g}, given {text!r}")
+        raise InputError(f"{path}, line {line}, {name}: expected {low:g} to {high:g}, given {text!r}")
     return value

@@ -8,10 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from paring_profiles.report import answers, details, experts, pictures, plots, robustness, tables
+from paring_profiles.report import answers, details, experts, pictures, plots, questions, robustness, tables
 from paring_profiles.report import curve as curves
 from paring_profiles.report.drawing import Plot
 from paring_profiles.report.headline import headline, others
+from paring_profiles.report.rival import against_int8
 from paring_profiles.result import Candidate, Profile
 from paring_runtimes.errors import MissingExtraError
 
@@ -76,10 +77,10 @@ def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "profile": profile,
         "headline": unbroken(headline(profile)),
-        "others": [unbroken(line) for line in others(profile)],
+        "others": [unbroken(line) for line in (*others(profile), *against_int8(profile))],
         "curve": curves.curve(curve) if curve else None,
         "curve_table": details.curve_table(curve) if curve else None,
-        "groups": robustness.before_after(profile),
+        "groups": questions.before_after(profile),
         "robustness_tables": robustness.robustness_tables(profile),
         "latency_plots": _drawn(plots.latencies(profile, case) for case in shown),
         "realised": plots.realised(profile),

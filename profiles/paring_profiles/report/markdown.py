@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from paring_profiles.report import answers, details, experts, robustness, tables
+from paring_profiles.report import answers, details, experts, questions, robustness, tables
 from paring_profiles.report.headline import headline, others
 from paring_profiles.report.marks import code as _code
 from paring_profiles.report.marks import fence as _fence
 from paring_profiles.report.marks import table_lines as _table
 from paring_profiles.report.marks import text as _text
+from paring_profiles.report.rival import against_int8
 from paring_profiles.result import Candidate, Profile
 
 
 def render(profile: Profile, curve: dict[str, Any] | None = None) -> str:
     """The whole report as GitHub-flavoured Markdown."""
-    parts = [f"# {_text(headline(profile))}", *_bullets(others(profile)), ""]
+    told = [*others(profile), *against_int8(profile)]
+    parts = [f"# {_text(headline(profile))}", *_bullets(told), ""]
     parts += _noise(profile)
     if curve:
         parts += ["## Accuracy against speed-up", "", *_table(details.curve_table(curve))]
@@ -57,7 +59,7 @@ def _bullets(lines: list[str]) -> list[str]:
 def _before_after(profile: Profile) -> list[str]:
     names = [candidate.name for candidate in profile.candidates]
     lines = []
-    for group in robustness.before_after(profile):
+    for group in questions.before_after(profile):
         header = (group.title, "Provenance", *names)
         rows = tuple(
             (row.label, row.provenance or tables.ABSENT, *(_cell(cell) for cell in row.cells))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,13 @@ from paring_runtimes.errors import MissingExtraError
 METHOD = (
     "Error = A / (N^alpha V^beta) + D, with N the language model's parameters in billions and V its visual"
     " tokens, by least squares with D of at least 0: a free D runs far below, since the points barely tell A"
-    " and D apart. Intervals are a bootstrap's over the residuals. A prompt costs 2 N (Q + V) operations; the"
-    " vision encoder and a compressor's own pass over the question are not in it."
+    " and D apart. Intervals are a bootstrap's over the residuals."
 )
+MODELLED_COST = (
+    "A prompt costs 2 N (Q + V) operations, modelled; the vision encoder and a compressor's own pass over the"
+    " question are not in it."
+)
+MEASURED_COST = "What a prompt costs is its time to the first token, measured; operations are not counted."
 
 
 @dataclass(frozen=True)
@@ -34,17 +39,26 @@ class Plan:
     answer: Answer
     text_tokens: int
     budget: Budget | None  # of operations; None when the budget was a latency
+    others: Sequence[Answer] = ()  # at other budgets
 
 
 def headline(plan: Plan) -> str:
     """The answer in a sentence."""
     answer = plan.answer
     low, high = answer.error_ci95
-    timed = "" if answer.latency_ms is None else f", {answer.latency_ms:g} ms (measured)"
+    name = f"{answer.name}, " if answer.name else ""
+    on = f" on {plan.scores.device}" if plan.scores.device and answer.flops is None else ""
     return (
-        f"{sizes(answer.parameters)} parameters with {answer.tokens} visual tokens: predicted error"
-        f" {answer.error:.3f} ({low:.3f} to {high:.3f}), {answer.flops:.3g} FLOPs a prompt{timed}"
+        f"{name}{sizes(answer.parameters)} parameters with {answer.tokens} visual tokens: predicted error"
+        f" {answer.error:.3f} ({low:.3f} to {high:.3f}), {cost(answer)}{on}"
     )
+
+
+def cost(answer: Answer) -> str:
+    """What a prompt takes, and how that is known."""
+    if answer.flops is not None:
+        return f"{answer.flops:.3g} FLOPs a prompt (modelled)"
+    return f"{answer.latency_ms:.4g} ms to the first token (measured)"
 
 
 def sentences(plan: Plan) -> list[str]:
@@ -81,6 +95,27 @@ def fit_table(fit: Fit) -> Table:
     return Table(("Constant", "Fitted", "95 % interval", "Published", "Published value"), tuple(rows))
 
 
+def others_table(plan: Plan) -> Table:
+    """What other budgets buy."""
+    rows = [
+        (
+            cost(one),
+            f"{one.name}, {sizes(one.parameters)}" if one.name else sizes(one.parameters),
+            str(one.tokens),
+            f"{one.error:.3f} ({one.error_ci95[0]:.3f} to {one.error_ci95[1]:.3f})",
+            "extrapolated" if one.outside else "inside",
+        )
+        for one in plan.others
+    ]
+    header = ("Cost", "Parameters", "Visual tokens", "Predicted error (95 %)", "Range of the scores")
+    return Table(header, tuple(rows))
+
+
+def method(plan: Plan) -> str:
+    """How error and cost are known."""
+    return f"{METHOD} {MEASURED_COST if plan.budget is None else MODELLED_COST}"
+
+
 def write(plan: Plan, folder: Path) -> ReportPaths:
     """Writes `plan.html`, `plan.md` and `plan.json` into `folder`, made when missing.
 
@@ -102,6 +137,11 @@ def as_dict(plan: Plan) -> dict[str, Any]:
     return {
         "provenance": "modelled",
         "answer": dataclasses.asdict(plan.answer),
+        "others": [dataclasses.asdict(one) for one in plan.others],
+        "cost": {
+            "provenance": "measured" if plan.budget is None else "modelled",
+            "device": plan.scores.device if plan.budget is None else "",
+        },
         "text_tokens": plan.text_tokens,
         "budget": None if plan.budget is None else dataclasses.asdict(plan.budget),
         "law": dataclasses.asdict(fit.law),
@@ -122,7 +162,8 @@ def _page(plan: Plan) -> str:
                 "headline": html.unbroken(headline(plan)),
                 "lines": [html.unbroken(line) for line in (*sentences(plan), f"Scores: {plan.scores.name}.")],
                 "plots": plots,
-                "method": METHOD,
+                "method": method(plan),
+                "others": others_table(plan),
                 "fit": fit_table(plan.fit),
             },
         )
@@ -132,5 +173,7 @@ def _page(plan: Plan) -> str:
 
 def _markdown(plan: Plan) -> str:
     parts = [f"# {text(headline(plan))}", "", *(f"- {text(line)}" for line in sentences(plan))]
-    parts += [f"- Scores: {text(plan.scores.name)}.", "", METHOD, "", *table_lines(fit_table(plan.fit))]
+    parts += [f"- Scores: {text(plan.scores.name)}.", "", method(plan), "", *table_lines(fit_table(plan.fit))]
+    if plan.others:
+        parts += ["", "## Other budgets", "", *table_lines(others_table(plan))]
     return "\n".join(parts) + "\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paring_profiles.planner import Answer, Budget, Fit, Table
-from paring_profiles.planner.choose import options
+from paring_profiles.planner.choose import SCALES, options
 from paring_profiles.report.drawing import (
     INK,
     LEGEND_ROW_IN,
@@ -23,7 +23,6 @@ from paring_profiles.report.drawing import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BUDGETS = 5  # iso-cost curves
 TICKS = (1, 4, 16, 64, 256)
 
 
@@ -63,14 +62,13 @@ def law(fit: Fit, table: Table) -> Plot:
 def budgets(fit: Fit, budget: Budget, answer: Answer) -> Plot:
     """Predicted error over the counts of tokens, at the budget asked for and around it."""
     title = "What a budget buys: error by visual tokens at equal cost"
-    scales = 10.0 ** np.linspace(-1, 1, BUDGETS)
-    with new_axes("budgets", 2.9 + LEGEND_ROW_IN * BUDGETS) as (axes, finish):
-        for index, scale in enumerate(scales):
+    with new_axes("budgets", 2.9 + LEGEND_ROW_IN * len(SCALES)) as (axes, finish):
+        for index, scale in enumerate(SCALES):
             own = Budget(budget.flops * scale, budget.text_tokens, None, budget.tokens)
             found = options(own)
             size, count = (np.array(column, np.float64) for column in zip(*found, strict=True))
             error = fit.law.error(size, count)
-            asked = index == BUDGETS // 2
+            asked = index == len(SCALES) // 2
             axes.plot(
                 count,
                 error,

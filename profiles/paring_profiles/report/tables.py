@@ -148,7 +148,7 @@ def _quality_after(metric: str, quality: dict[str, Any] | None) -> Cell:
     if quality.get("after_ci95"):
         notes.append(quantities.metric_between(metric, quality["after_ci95"]))
     if quality.get("samples"):
-        what = "chunks" if quality.get("chunk_tokens") else "samples"
+        what = "chunks" if quality.get("chunk_tokens") else "questions" if quality.get("types") else "samples"
         notes.append(f"{quality['samples']:,} {what}")
     return Cell(quantities.metric_value(metric, quality["after"]), "; ".join(notes))
 

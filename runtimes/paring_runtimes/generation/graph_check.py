@@ -18,8 +18,9 @@ def check_graph(
     inputs: set[str],
     outputs: Iterable[str],
     caches: Iterable[str],
+    kind: str = "",
 ) -> None:
-    """Check names, and the caches' dtype, heads and width.
+    """Check names, and the caches' dtype, heads and width. `kind` says what graph was expected.
 
     Raises:
         ArtifactError: says what differs.
@@ -28,10 +29,8 @@ def check_graph(
     given = {spec.name for spec in native.outputs}
     if set(taken) != inputs or not set(outputs) <= given:
         differing = sorted((set(taken) ^ inputs) | (set(outputs) - given))
-        raise ArtifactError(
-            f"{path}: not the graph of a language model of {model.layers} layers; missing or unknown: "
-            f"{', '.join(differing)}"
-        )
+        expected = kind or f"the graph of a language model of {model.layers} layers"
+        raise ArtifactError(f"{path}: not {expected}; missing or unknown: {', '.join(differing)}")
     for name in caches:
         spec = taken[name]
         heads, width = (*spec.shape, None, None, None, None)[1:4:2]

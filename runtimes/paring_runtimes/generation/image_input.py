@@ -16,11 +16,13 @@ from paring_runtimes.generation.image_tiles import views
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from paring_runtimes.generation.encoded_image import EncodedImage
+
     OneImage = str | os.PathLike[str] | NDArray[Any]
-    Images = OneImage | Sequence[OneImage]
+    Images = OneImage | EncodedImage | Sequence[OneImage] | Sequence[EncodedImage]
 
 
-def prepare(images: Images, facts: ImageFacts, prompts: int) -> NDArray[np.float32]:
+def prepare(images: OneImage | Sequence[OneImage], facts: ImageFacts, prompts: int) -> NDArray[np.float32]:
     """Return pixels [N, 3, H, W] of one image for all prompts (N = 1), or of one for each.
 
     Of a model that sees images in tiles too they are [N, views, 3, H, W].

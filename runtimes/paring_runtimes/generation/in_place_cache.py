@@ -119,10 +119,7 @@ class InPlaceCache:
             old, capacity = self.buffers.get(name), capacities[self._groups[index // 2]]
             if old is not None and capacity <= old.shape[2]:
                 continue
-            buffer = np.zeros(self._model.cache_shape(self._batch, capacity), self._model.dtype)
-            if old is not None:
-                buffer[:, :, : old.shape[2]] = old
-            self.buffers[name] = buffer
+            self.buffers[name] = lengthened(old, self._model, self._batch, capacity)
             self._step = None
 
     def _bind(self, length: int) -> _Call:
@@ -157,6 +154,14 @@ class _Call:
             buffer[...] = value
         self._execute()
         return self._logits
+
+
+def lengthened(old: NDArray[Any] | None, model: LanguageModel, batch: int, capacity: int) -> NDArray[Any]:
+    """Return a buffer of so many rows that begins with what `old` holds."""
+    buffer: NDArray[Any] = np.zeros(model.cache_shape(batch, capacity), model.dtype)
+    if old is not None:
+        buffer[:, :, : old.shape[2]] = old
+    return buffer
 
 
 def grown(held: int, rows: int) -> int:

@@ -72,7 +72,7 @@ def _filter(
 
     def open_filter() -> NativeSession:
         native = engine.open_session(path, options)
-        check_filter(path, native)
+        check_filter(path, native, model)
         return native
 
     return DeferredSession(open_filter, like, (), ())

@@ -1,4 +1,4 @@
-"""Long prompts made shorter: a graph says which tokens the model reads (GemFilter, arXiv 2409.17422)."""
+"""Long prompts made shorter: a graph scores the tokens, the best are read (GemFilter, arXiv 2409.17422)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paring_runtimes.engines import NativeSession
-from paring_runtimes.errors import ArtifactError, InputError
-from paring_runtimes.generation.language_model import FilterModel
+from paring_runtimes.errors import InputError
+from paring_runtimes.generation.graph_check import check_graph
+from paring_runtimes.generation.in_place_cache import lengthened, reading_plan
+from paring_runtimes.generation.language_model import FilterModel, LanguageModel
 from paring_runtimes.generation.options import Options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_INPUTS = {"input_ids", "pin_first", "pin_last"}
-_OUTPUTS = {"columns", "scores"}  # of the artifact's own k; of any other
+_INDICES = ("input_ids", "positions", "length")
 
 
 class PromptFilter:
@@ -25,18 +26,19 @@ class PromptFilter:
 
     Args:
         native: the open graph.
-        model: how many tokens stay, unless the call says otherwise.
+        model: its facts, those of a filter among them.
         options: the call's, for its pins and its number of tokens.
 
     Raises:
         InputError: more tokens are pinned than stay.
     """
 
-    def __init__(self, native: NativeSession, model: FilterModel, options: Options) -> None:
+    def __init__(self, native: NativeSession, model: LanguageModel, options: Options) -> None:
+        assert model.filter is not None
         self._native = native
-        self.k = model.k if options.filter_k is None else options.filter_k
-        self._own = self.k == model.k
-        self.pins = pins(model, options)
+        self._model = model
+        self.k = model.filter.k if options.filter_k is None else options.filter_k
+        self.pins = pins(model.filter, options)
         if sum(self.pins) > self.k:
             raise InputError(
                 f"pin_first, pin_last: {sum(self.pins)} tokens are pinned, but only {self.k} stay"
@@ -46,11 +48,8 @@ class PromptFilter:
         """Return the places of the tokens that stay, ascending; all of a prompt of k tokens or fewer."""
         if len(prompt) <= self.k:
             return tuple(range(len(prompt)))
-        feeds: dict[str, NDArray[Any]] = {"input_ids": np.array([prompt], np.int64)}
-        for name, count in zip(("pin_first", "pin_last"), self.pins, strict=True):
-            feeds[name] = np.array([count], np.int64)
-        (found,) = self._native.run(["columns" if self._own else "scores"], feeds)
-        return tuple(found[0].tolist()) if self._own else best(found[0], self.k, self.pins)
+        (scores,) = read_scores(self._native, self._model, np.array([prompt], np.int64))
+        return best(scores, self.k, self.pins)
 
 
 def best(scores: NDArray[Any], k: int, pins: tuple[int, int] = (0, 0)) -> tuple[int, ...]:
@@ -70,16 +69,50 @@ def pins(model: FilterModel, options: Options) -> tuple[int, int]:
     return first, last
 
 
-def check_filter(path: Path, native: NativeSession) -> None:
-    """Check that a graph takes and gives what the filter feeds and reads.
+def read_scores(native: NativeSession, model: LanguageModel, ids: NDArray[Any]) -> NDArray[np.float32]:
+    """Read prompts of one length, chunk by chunk; return their tokens' scores.
+
+    What is held meanwhile are the buffers of the layers up to the filter's, and one chunk's activations.
+
+    Args:
+        native: the filter's graph.
+        model: its facts.
+        ids: [batch, length] int64.
+
+    Returns:
+        [batch, length] fp32.
+    """
+    batch, length = ids.shape
+    buffers: dict[str, NDArray[Any]] = {}
+    scores = np.zeros((batch, 0), np.float32)
+    for start, tokens, capacity in reading_plan(length, 1):
+        for name in filter_cache(model, "cache"):
+            old = buffers.get(name)
+            if old is None or old.shape[2] < capacity:
+                buffers[name] = lengthened(old, model, batch, capacity)
+        feeds = {
+            "input_ids": ids[:, start : start + tokens].copy(),
+            "positions": np.tile(np.arange(start, start + tokens), (batch, 1)),
+            "length": np.full(batch, length),
+        }
+        scores = np.zeros((batch, capacity), np.float32)
+        updated = dict(zip(filter_cache(model, "updated"), buffers.values(), strict=True))
+        native.bind({**feeds, **buffers}, {"scores": scores, **updated})()
+    return scores[:, :length]
+
+
+def filter_cache(model: LanguageModel, prefix: str) -> list[str]:
+    """Return the names of the filter's buffers: of its last layer there are only keys."""
+    assert model.filter is not None
+    return model.cache_names(prefix)[: 2 * model.filter.layer + 1]
+
+
+def check_filter(path: Path, native: NativeSession, model: LanguageModel) -> None:
+    """Check that a graph takes and gives what the filter binds.
 
     Raises:
-        ArtifactError: a name differs.
+        ArtifactError: a name, dtype or size differs.
     """
-    taken, given = {spec.name for spec in native.inputs}, {spec.name for spec in native.outputs}
-    if taken != _INPUTS or not given >= _OUTPUTS:
-        raise ArtifactError(
-            f"{path}: not the graph of a prompt filter: it takes {', '.join(sorted(taken))} and gives"
-            f" {', '.join(sorted(given))}; expected {', '.join(sorted(_INPUTS))} and"
-            f" {', '.join(sorted(_OUTPUTS))}"
-        )
+    caches, updated = filter_cache(model, "cache"), filter_cache(model, "updated")
+    kind = "a prompt filter that reads a chunk at a time (an older one? convert the model again)"
+    check_graph(path, native, model, {*_INDICES, *caches}, ["scores", *updated], caches, kind)

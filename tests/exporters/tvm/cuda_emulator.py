@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tvm
 
-_SIGNATURE = re.compile(r'extern "C" __global__ void .*?(main_kernel\w*)\(([^)]*)\);')
+from paring_exporters.tvm.cuda_launch import Launch, launches
+
+_PARAMETERS = r'extern "C" __global__ void .*?{}\(([^)]*)\);'
 _PRELUDE = """
 #include <barrier>
 #include <cstring>
@@ -70,29 +71,27 @@ def run(function: Any, source: str, buffers: dict[str, np.ndarray], folder: Path
         buffers: arrays by the PrimFunc's buffer names; outputs are written. Others are made here.
         folder: for the compiler's files; a new folder in it for each run, as libraries are told by path.
     """
-    kernels = _SIGNATURE.findall(source)
-    grids = _grids(function)
-    assert len(kernels) == len(grids), (kernels, grids)
+    kernels = launches(function, source)
     library = _compile(source, kernels, Path(tempfile.mkdtemp(dir=folder)))
     made: dict[str, np.ndarray] = dict(buffers)
-    for (name, parameters), grid in zip(kernels, grids, strict=True):
-        names = [parameter.rsplit(" ", 1)[1].removesuffix("_ptr") for parameter in parameters.split(", ")]
-        for missing in (n for n in names if n not in made):
+    for kernel in kernels:
+        for missing in (n for n in kernel.arguments if n not in made):
             made[missing] = np.zeros(1 << 20, np.uint8)
-        pointers = (ctypes.c_void_p * len(names))(*(made[n].ctypes.data for n in names))
-        blocks, x, y = (grid.get(axis, 1) for axis in ("blockIdx.x", "threadIdx.x", "threadIdx.y"))
-        getattr(library, f"launch_{name}")(pointers, blocks, x, y)
+        pointers = (ctypes.c_void_p * len(kernel.arguments))(*(made[n].ctypes.data for n in kernel.arguments))
+        getattr(library, f"launch_{kernel.kernel}")(pointers, kernel.blocks, *kernel.threads)
 
 
-def _compile(source: str, kernels: list[tuple[str, str]], folder: Path) -> ctypes.CDLL:
+def _compile(source: str, kernels: list[Launch], folder: Path) -> ctypes.CDLL:
     (folder / "cuda.h").write_text("")
     text = (
         "#include <cstdint>\n#include <cmath>\n"
         + _PRELUDE
         + re.sub(r"__shared__ (alignas\(\d+\))", r"\1 static", source)
     )
-    for name, parameters in kernels:
-        types = [parameter.split("*")[0] + "*" for parameter in parameters.split(", ")]
+    for name in (kernel.kernel for kernel in kernels):
+        found = re.search(_PARAMETERS.format(name), source)
+        assert found is not None
+        types = [parameter.split("*")[0] + "*" for parameter in found.group(1).split(", ")]
         arguments = ", ".join(f"({kind})a[{i}]" for i, kind in enumerate(types))
         text += _LAUNCH.replace("NAME", name).replace("ARGUMENTS", arguments)
     (folder / "kernels.cpp").write_text(text)
@@ -101,21 +100,3 @@ def _compile(source: str, kernels: list[tuple[str, str]], folder: Path) -> ctype
     done = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return ctypes.CDLL(f"{folder}/kernels.so")
-
-
-def _grids(function: Any) -> list[dict[str, int]]:
-    """Extents of each kernel's blocks and threads, in order."""
-    body = function.body.block.body
-    return [_bound(nest) for nest in (body.seq if isinstance(body, tvm.tirx.SeqStmt) else [body])]
-
-
-def _bound(node: Any) -> dict[str, int]:
-    if isinstance(node, tvm.tirx.SeqStmt):
-        return {axis: extent for part in node.seq for axis, extent in _bound(part).items()}
-    if hasattr(node, "block"):
-        return _bound(node.block.body)
-    if not isinstance(node, tvm.tirx.For):
-        return {}
-    binding = node.thread_binding
-    own = {str(binding.thread_tag): int(node.extent)} if binding is not None else {}
-    return {**_bound(node.body), **own}

@@ -11,7 +11,10 @@ import pytest
 from tiny_lm import POSITIONS, save_artifact
 
 from paring_runtimes import ArtifactError, GenerativeSession, InputError, load
-from paring_runtimes.generation.prompt_filter import best
+from paring_runtimes.engines import NativeSession
+from paring_runtimes.generation import in_place_cache
+from paring_runtimes.generation.in_place_cache import reading_plan
+from paring_runtimes.generation.prompt_filter import best, read_scores
 
 K = 8
 LONG = "a prompt of many more letters than stay"
@@ -59,7 +62,7 @@ def test_a_call_may_keep_another_number(filtering: GenerativeSession, k: int, la
     assert own.kept == tuple(kept_by_hand(ids, 0, last))
 
 
-def test_both_ways_to_choose_agree_on_plateaus() -> None:
+def test_of_equal_scores_the_earlier_stays() -> None:
     scores = np.array([2.0, 1.0, 1.0, 3.0, 1.0, 1.0])
     assert best(scores, 3) == (0, 1, 3)
     assert best(scores, 4, (0, 2)) == (0, 3, 4, 5)
@@ -153,6 +156,54 @@ def test_another_graph_is_refused(new_artifact: Callable[..., Path]) -> None:
     told = {"file": "in_place.onnx", "k": 8, "layer": 1, "pin_first": 0, "pin_last": 0}
     with (
         load(new_artifact(told={"filter": told})) as opened,
-        pytest.raises(ArtifactError, match="not the graph of a prompt filter"),
+        pytest.raises(ArtifactError, match="not a prompt filter that reads a chunk at a time"),
     ):
         opened.generate(LONG)
+
+
+def test_another_layer_s_graph_is_refused(new_artifact: Callable[..., Path]) -> None:
+    told = {"file": "filter.onnx", "k": 8, "layer": 0, "pin_first": 0, "pin_last": 0}
+    with (
+        load(new_artifact(filter_k=8, told={"filter": told})) as opened,
+        pytest.raises(ArtifactError, match=r"missing or unknown: cache\.0\.value, cache\.1\.key"),
+    ):
+        opened.generate(LONG)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 512])
+def test_chunks_keep_the_same(
+    filtering: GenerativeSession, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    expected = [one.kept for one in filtering.generate([LONG, LONG[::-1]], **OPTIONS)]
+    monkeypatch.setattr(in_place_cache, "CHUNK", chunk)
+    assert [one.kept for one in filtering.generate([LONG, LONG[::-1]], **OPTIONS)] == expected
+
+
+def test_scores_come_from_buffers_no_longer_than_they_must_be(filtering: GenerativeSession) -> None:
+    """Each chunk is one run; buffers grow along, and those of the layers behind the filter's do not exist."""
+    chooser, ids = filtering.open_graphs().chooser, np.arange(1100)[None] % 100
+    assert chooser is not None
+    watched = Watched(chooser)
+    scores = read_scores(watched, filtering.model, ids)
+    assert scores.dtype == np.float32
+    assert np.array_equal(scores, ids)
+    assert watched.calls == [
+        (tokens, {"cache.0.key": rows, "cache.0.value": rows, "cache.1.key": rows})
+        for _, tokens, rows in reading_plan(1100, 1)
+    ]
+
+
+class Watched:
+    """A native session that writes down the tokens and the buffers' rows of each run."""
+
+    def __init__(self, inner: NativeSession) -> None:
+        self._inner = inner
+        self.calls: list[tuple[int, dict[str, int]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def bind(self, inputs: Any, outputs: Any) -> Callable[[], None]:
+        rows = {name: value.shape[2] for name, value in inputs.items() if name.startswith("cache")}
+        self.calls.append((inputs["input_ids"].shape[1], rows))
+        return self._inner.bind(inputs, outputs)

@@ -213,26 +213,32 @@ def save_in_place(path: Path, seed: int, dtype: str) -> None:
     g.save(path, inputs, outputs)
 
 
-def save_filter(path: Path, k: int) -> None:
-    """Write a filter that keeps the k tokens of the highest ids, and what is pinned; ties by place."""
+def save_filter(path: Path, dtype: str) -> None:
+    """Write a filter whose scores are the ids of the tokens: layer 1's keys remember them, chunk by chunk."""
     g = Graph()
-    zero, one, row = (g.constant(np.array(value)) for value in (0, 1, [0]))
-    length = g.op("Gather", g.op("Shape", "input_ids"), one)
-    places = g.op("Range", zero, length, one)
-    behind = g.op("GreaterOrEqual", places, g.op("Sub", length, "pin_last"))
-    pinned = g.op("Or", g.op("Less", places, "pin_first"), behind)
-    scores = g.op("Where", pinned, g.constant(np.array(10**6)), "input_ids")
-    count = g.op("Unsqueeze", g.op("Min", length, g.constant(np.array(k))), row)
-    axis = {"axis": 1, "largest": 1, "sorted": 1}
-    g.nodes.append(helper.make_node("TopK", [scores, count], ["best", "chosen"], **axis))
-    g.nodes.append(helper.make_node("TopK", ["chosen", count], ["columns", "order"], axis=1, largest=0))
-    g.op("Cast", "input_ids", output="scores", to=TensorProto.FLOAT)
+    zero, one, two = (g.constant(np.array(value)) for value in (0, 1, 2))
+    to = TensorProto.FLOAT16 if dtype == "float16" else TensorProto.FLOAT
+    first = g.op("Gather", "positions", zero, axis=1)
+    ids = g.op("Cast", g.op("Unsqueeze", "input_ids", g.constant(np.array([1, 3]))), to=to)  # [B, 1, S, 1]
+    wide = g.op("Expand", ids, g.constant(np.array([1, KV_HEADS, 1, HEAD_DIM])))
+    for name in ("0.key", "0.value", "1.key"):
+        g.op("TensorScatter", f"cache.{name}", wide, first, axis=2, output=f"updated.{name}")
+    held = g.op("Gather", g.op("Gather", "updated.1.key", zero, axis=1), zero, axis=2)  # [B, capacity]
+    capacity = g.op("Gather", g.op("Shape", "cache.1.key"), two)
+    places = g.op("Range", zero, capacity, one)
+    real = g.op("Less", places, g.op("Unsqueeze", "length", one))
+    scores = g.op("Cast", held, to=TensorProto.FLOAT)
+    g.op("Where", real, scores, g.constant(np.array(-1, np.float32)), output="scores")
     inputs = (
-        TensorSpec("input_ids", "int64", ("batch", "length")),
-        *(TensorSpec(name, "int64", (1,)) for name in ("pin_first", "pin_last")),
+        *(TensorSpec(name, "int64", ("batch", "sequence")) for name in ("input_ids", "positions")),
+        TensorSpec("length", "int64", ("batch",)),
+        *cache_specs("cache", "capacity", dtype)[:3],
     )
-    columns = TensorSpec("columns", "int64", ("batch", "kept"))
-    g.save(path, inputs, (columns, TensorSpec("scores", "float32", ("batch", "length"))))
+    outputs = (
+        TensorSpec("scores", "float32", ("batch", "capacity")),
+        *cache_specs("updated", "capacity", dtype)[:3],
+    )
+    g.save(path, inputs, outputs)
 
 
 def save_artifact(
@@ -252,7 +258,7 @@ def save_artifact(
     if in_place:
         save_in_place(folder / "in_place.onnx", seed, dtype)
     if filter_k is not None:
-        save_filter(folder / "filter.onnx", filter_k)
+        save_filter(folder / "filter.onnx", dtype)
         own = {"file": "filter.onnx", "k": filter_k, "layer": 1, "pin_first": 1, "pin_last": 0}
         told = {"filter": own} | (told or {})
     byte_tokenizer().save(str(folder / "tokenizer.json"))

@@ -10,7 +10,7 @@ import typer
 
 from ..api import extras
 from .output import Json, console, print_json, stages
-from .quality_table import show_robustness
+from .quality_table import show_answers, show_robustness
 from .recipe_options import Allow, Model, RecipeFile, Set, Weights, read
 
 
@@ -41,7 +41,9 @@ def convert(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="measure quality on labelled images (folder:DIR, embedded, ...) or text:FILE"),
+        typer.Option(
+            help="measure quality on labelled images (folder:DIR, embedded, ...), text:FILE or vqa:DIR"
+        ),
     ] = None,
     max_drop: Annotated[
         float | None, typer.Option(help="gate: the accuracy that may be lost, 0 to 1")
@@ -81,10 +83,12 @@ def convert(
         "verify.rtol": rtol,
         "data.source": data,
         "robustness.corruptions": _corruptions(corruption),
-        "gates": _gates(max_drop, max_increase),
     }
     with extras("converting a model"):
-        whole = read(recipe if recovered is None or recipe else recovered / "recipe.yaml", set_, flags)
+        file = recipe if recovered is None or recipe else recovered / "recipe.yaml"
+        told = None if max_drop is None else read(file, set_, flags).data
+        flags["gates"] = _gates(max_drop, max_increase, "" if told is None else told.source)
+        whole = read(file, set_, flags)
         if dry_run or output is None:
             from ..recipe import dump_recipe
 
@@ -113,10 +117,11 @@ def _corruptions(names: list[str] | None) -> list[str] | None:
     return list(CORRUPTIONS) if names == ["all"] else names or None
 
 
-def _gates(max_drop: float | None, max_increase: float | None) -> list[dict[str, Any]] | None:
+def _gates(max_drop: float | None, max_increase: float | None, data: str) -> list[dict[str, Any]] | None:
     gates: list[dict[str, Any]] = []
     if max_drop is not None:
-        gates.append({"metric": "top1", "max_drop": max_drop})
+        metric = "vqa_accuracy" if data.startswith("vqa:") else "top1"
+        gates.append({"metric": metric, "max_drop": max_drop})
     if max_increase is not None:
         gates.append({"metric": "perplexity", "max_increase": max_increase})
     return gates or None
@@ -152,6 +157,8 @@ def show(done: Any) -> None:
             f" {quality['increase']:.2%} (95 % interval {low:.2%} to {high:.2%}) on {quality['samples']}"
             f" chunks of {quality['chunk_tokens']} tokens"
         )
+    elif "types" in quality:
+        show_answers(quality)
     else:
         low, high = quality["drop_ci95"]
         console.print(

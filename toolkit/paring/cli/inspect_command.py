@@ -13,7 +13,7 @@ from paring_runtimes.artifact import verify_files
 
 from .language_rows import language_rows
 from .output import Json, console, print_json, table
-from .quality_table import show_robustness
+from .quality_table import show_answers, show_robustness
 
 
 def register(tree: typer.Typer) -> None:
@@ -51,6 +51,8 @@ def inspect(artifact: Annotated[Path, typer.Argument(help="artifact folder")], j
         ],
     )
     show_robustness((manifest.quality or {}).get("robustness"))
+    if "types" in (manifest.quality or {}):
+        show_answers(manifest.quality or {})
     rows = [[name, f"{sizes[name]:,}", digest] for name, digest in manifest.files.items()]
     table("files (all as they were written)", ("file", "bytes", "SHA-256"), rows)
     console.print("whole     every file matches its digest")
@@ -84,5 +86,5 @@ def _quality(manifest: Manifest) -> str:
     if found is None:
         return "not measured"
     before = f"{found['before']:.4f} -> " if "before" in found else ""
-    what = "chunks" if found["metric"] == "perplexity" else "images"
+    what = "chunks" if found["metric"] == "perplexity" else "questions" if "types" in found else "images"
     return f"{found['metric']} {before}{found['after']:.4f} on {found['samples']} {what} of {found['data']}"

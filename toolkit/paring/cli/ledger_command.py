@@ -57,6 +57,8 @@ def ledger(
             table(name, *_by_layer(one))
         if one.unpriced:
             console.print(f"{name}: not priced: {', '.join(one.unpriced)}")
+    for sentence in _rivals(found):
+        console.print(sentence, soft_wrap=True, highlight=False)
     for what, source in prices().sources.items():
         console.print(f"{what}: {source}")
 
@@ -77,6 +79,15 @@ def _ledgers(artifacts: list[str], batch: int, dims: dict[str, int], accounting:
             if number == 0:
                 found[f"{name} as int8"] = account(path, shapes, accounting, as_int8=True)
     return found
+
+
+def _rivals(found: dict[str, Ledger]) -> list[str]:
+    """Of each artifact that shifts or selects, whether int8 would have needed less energy."""
+    from paring_profiles.ledger import against_int8
+
+    (_, first), (_, int8), *others = found.items()
+    told = [against_int8(name, own, first, int8) for name, own in others]
+    return [sentence for sentence in told if sentence is not None]
 
 
 def _model_file(path: Path) -> Path:

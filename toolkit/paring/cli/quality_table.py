@@ -1,11 +1,13 @@
-"""Accuracy under corruptions, as `convert` and `inspect` show it."""
+"""Accuracy under corruptions, and on questions by type, as commands show it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from .output import table
+from .output import console, table
+
+JUDGED = {"generate": "what it says", "choice": "the likeliest of all answers"}
 
 
 def show_robustness(found: Mapping[str, Any] | None) -> None:
@@ -26,3 +28,29 @@ def _figures(compared: Mapping[str, Any]) -> list[str]:
         return ["-", after, "-", "-"]
     low, high = compared["drop_ci95"]
     return [f"{compared['before']:.4f}", after, f"{compared['drop']:.4f}", f"{low:.4f} to {high:.4f}"]
+
+
+def show_answers(quality: Mapping[str, Any]) -> None:
+    """One artifact's accuracy on questions, by their type."""
+    console.print(
+        f"quality   {quality['metric']} ({JUDGED[quality['judge']]}) on {quality['samples']} questions,"
+        f" {quality['images']} images",
+        highlight=False,
+    )
+    columns = ("before", "after", "drop") if "drop" in quality else ("after",)
+    rows = [
+        [kind, str(one["samples"]), *(with_interval(one, c) for c in columns)]
+        for kind, one in by_type(quality)
+    ]
+    table("by type, with 95 % intervals", ("type", "questions", *columns), rows)
+
+
+def by_type(quality: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Each type with its figures, then all questions with theirs."""
+    return [*((one["type"], one) for one in quality["types"]), ("all", quality)]
+
+
+def with_interval(figures: Mapping[str, Any], key: str) -> str:
+    """A figure and its 95 % interval."""
+    low, high = figures[f"{key}_ci95"]
+    return f"{figures[key]:.4f} ({low:.4f} to {high:.4f})"

@@ -1,7 +1,8 @@
-"""Labelled images, or text, for the quality gate: NumPy and Pillow only. One file a kind, found by its name.
+"""Labelled images, text, or questions on images, for the quality gate: NumPy and Pillow only.
 
-A kind is a module with `HELP` and `load(target, limit, size) -> ImageData | TextData`; its file name is the
-prefix of its spec: `npz:FILE`, `idx:FOLDER`, `folder:DIR`, `embedded`, `text:FILE`.
+One file a kind, found by its name: a module with `HELP` and
+`load(target, limit, size) -> ImageData | TextData | QuestionData`; its file name is the prefix of its spec:
+`npz:FILE`, `idx:FOLDER`, `folder:DIR`, `embedded`, `text:FILE`, `vqa:DIR`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from paring_runtimes.suggest import near_miss
 from ._images import ImageData
 from ._preprocess import Preprocess
 from .text import TextData
+from .vqa import Question, QuestionData
 
-__all__ = ["ImageData", "Kind", "Preprocess", "TextData", "kinds", "load_data"]
+__all__ = ["ImageData", "Kind", "Preprocess", "Question", "QuestionData", "TextData", "kinds", "load_data"]
+
+AnyData = ImageData | TextData | QuestionData
 
 
 class Kind(Protocol):
@@ -25,7 +29,7 @@ class Kind(Protocol):
 
     HELP: str
 
-    def load(self, target: str, limit: int | None, size: tuple[int, int] | None) -> ImageData | TextData:
+    def load(self, target: str, limit: int | None, size: tuple[int, int] | None) -> AnyData:
         """Read what follows the prefix."""
 
 
@@ -36,20 +40,18 @@ def kinds() -> dict[str, Kind]:
     return found
 
 
-def load_data(
-    spec: str, *, limit: int | None = None, size: tuple[int, int] | None = None
-) -> ImageData | TextData:
-    """Read labelled images, or a text.
+def load_data(spec: str, *, limit: int | None = None, size: tuple[int, int] | None = None) -> AnyData:
+    """Read labelled images, a text, or questions on images.
 
     Args:
-        spec: `embedded`, `npz:FILE`, `idx:FOLDER`, `idx:FOLDER,train`, `idx:IMAGES,LABELS`, `folder:DIR` or
-            `text:FILE`.
-        limit: at most so many images, or chunks of a text, evenly spaced over the data: the same ones
-            every time, and from every class where the data is sorted by class.
+        spec: `embedded`, `npz:FILE`, `idx:FOLDER`, `idx:FOLDER,train`, `idx:IMAGES,LABELS`, `folder:DIR`,
+            `text:FILE`, `vqa:DIR` or `vqa:DIR,train`.
+        limit: at most so many images, chunks of a text, or questions, evenly spaced over the data: the same
+            ones every time, and from every class where the data is sorted by class.
         size: (height, width) in pixels that images of differing sizes are brought to.
 
     Raises:
-        SourceError: the data cannot be read, or is no set of labelled uint8 images.
+        SourceError: the data cannot be read, or is not what its kind asks for.
     """
     known = kinds()
     prefix, _, target = spec.partition(":")

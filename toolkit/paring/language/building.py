@@ -22,7 +22,9 @@ from paring_exporters.language.parity import LanguageParity, Prompt, Runner, com
 from paring_exporters.language.runners import GrowingRunner, InPlaceRunner, open_in_place
 from paring_exporters.request import DEFAULT_OPSET
 from paring_runtimes import Manifest, Session, TensorSpec
+from paring_runtimes.engines import Options, engines
 from paring_runtimes.errors import ParityError
+from paring_runtimes.generation.language_model import language_model_of
 
 from ..parameters import parameter_count
 from ..recipe import Recipe, dump_recipe
@@ -91,7 +93,7 @@ def build(
     own = generation_facts(decoder, wanted.precision, wanted.in_place, filter)
     facts = {**own, **job.source.token_ids()}
     losses = np.zeros(0)
-    cases, kept = _verify_filter(job, decoder, exported, filter)
+    cases, kept = _verify_filter(job, decoder, exported, filter, own)
     with paring_runtimes.load(exported.entry) as session:
         found = _verify(job, decoder, session, exported, facts, role, kept)
         if job.chunks is not None:
@@ -109,22 +111,35 @@ def build(
 
 
 def _verify_filter(
-    job: LanguageJob, decoder: Decoder, exported: ExportedLanguage, config: gem_filter.Config | None
+    job: LanguageJob,
+    decoder: Decoder,
+    exported: ExportedLanguage,
+    config: gem_filter.Config | None,
+    facts: dict[str, Any],
 ) -> tuple[dict[str, Any] | None, list[Prompt]]:
     """The filter's parity, and the prompts that it made."""
     if exported.filter is None or config is None:
         return None, []
-    wanted, chooser = job.recipe.verify, gem_filter.UnpaddedFilter(decoder, config)
+    wanted = job.recipe.verify
     job.progress(f"verifying {exported.filter.name}")
     precision = job.recipe.export.precision
-    with paring_runtimes.load(exported.filter) as session:
-        cases, kept = filter_parity.compare(
-            chooser, session, wanted.batch_sizes, precision, wanted.atol, wanted.rtol
-        )
+    native = engines()["onnxruntime"].open_session(exported.filter, Options())
+    folder = exported.filter.parent
+    written = {path.name: "" for path in folder.iterdir()}
+    model = language_model_of(folder, {"generation": facts}, written)
+    cases, kept = filter_parity.compare(
+        decoder,
+        config,
+        filter_parity.FilterGraph(native, model),
+        wanted.batch_sizes,
+        precision,
+        wanted.atol,
+        wanted.rtol,
+    )
     failure = filter_parity.failure(cases)
     if failure is not None:
         raise ParityError(f"the exported filter differs from PyTorch: {failure}")
-    return filter_parity.as_dict(chooser, cases), kept
+    return filter_parity.as_dict(config, cases), kept
 
 
 def _verify(

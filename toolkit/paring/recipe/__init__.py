@@ -16,11 +16,13 @@ Every problem of a recipe is reported at once, each with its file, line and key.
 from __future__ import annotations
 
 from ._load import build_recipe, load_recipe, parse_recipe
-from ._models import Data, Export, Gate, Recipe, Robustness, Step, Verify
+from ._models import PLACE, PROMPT, Data, Export, Gate, Recipe, Robustness, Step, Verify
 from ._recover import Recover
 from ._schema import dump_recipe, recipe_schema, recipe_yaml
 
 __all__ = [
+    "PLACE",
+    "PROMPT",
     "Data",
     "Export",
     "Gate",

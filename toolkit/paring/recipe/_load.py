@@ -9,14 +9,15 @@ from typing import Any
 from paring_runtimes.errors import RecipeError
 from paring_runtimes.suggest import near_miss
 
-from ._models import Recipe, Step
+from ._models import PLACE, Recipe, Step
 from ._overrides import override
 from ._problems import validated
 from ._recover import check_recover
 from ._steps import discovered, step_model
 from ._yaml import Document, read
 
-LIMITS = {"top1": "max_drop", "perplexity": "max_increase"}  # what each gate's metric is held against
+# What each gate's metric is held against.
+LIMITS = {"top1": "max_drop", "vqa_accuracy": "max_drop", "perplexity": "max_increase"}
 
 
 def load_recipe(
@@ -91,6 +92,7 @@ def _recipe(document: Document, overrides: Sequence[str], transforms: Mapping[st
     if body.get("gates") and body.get("data") is None:
         document.report(("gates",), "gates need labelled images or text: add data, as in {source: embedded}")
     if isinstance(recipe, Recipe):
+        _check_prompt(recipe, document)
         _check_gates(recipe, document)
         _check_robustness(recipe, document)
         check_recover(recipe.recover, [step.name for step in steps], document)
@@ -99,11 +101,17 @@ def _recipe(document: Document, overrides: Sequence[str], transforms: Mapping[st
     return recipe.model_copy(update={"transforms": steps})
 
 
+def _check_prompt(recipe: Recipe, document: Document) -> None:
+    if recipe.data is not None and PLACE not in recipe.data.prompt:
+        text = f"{recipe.data.prompt!r} has no {PLACE}, where each question is put"
+        document.report(("data", "prompt"), text)
+
+
 def _check_gates(recipe: Recipe, document: Document) -> None:
     for index, gate in enumerate(recipe.gates):
-        for metric, limit in LIMITS.items():
+        for limit in dict.fromkeys(LIMITS.values()):
             given = getattr(gate, limit) is not None
-            if given != (gate.metric == metric):
+            if given != (LIMITS[gate.metric] == limit):
                 verb = "takes no" if given else "needs"
                 document.report(("gates", index), f"the metric {gate.metric} {verb} {limit}")
 

@@ -34,6 +34,10 @@ ImageSize = Annotated[
 ]
 
 
+PLACE = "{question}"
+PROMPT = "USER: <image>\n{question} ASSISTANT:"
+
+
 class Step(Part):
     """One transform: its recipe name, and an instance of its `Config`."""
 
@@ -105,14 +109,22 @@ class Verify(Part):
 
 
 class Data(Part):
-    """Labelled images, or a text, for the gates. What is null is the model's own, where that is known."""
+    """Labelled images, a text, or questions on images. What is null is the model's own, if that is known."""
 
     source: str = Field(
-        description="embedded, npz:FILE, idx:FOLDER, idx:FOLDER,train, idx:IMAGES,LABELS, folder:DIR or"
-        " text:FILE"
+        description="embedded, npz:FILE, idx:FOLDER, idx:FOLDER,train, idx:IMAGES,LABELS, folder:DIR,"
+        " text:FILE or vqa:DIR"
     )
     limit: Positive | None = Field(
-        default=None, description="use so many images, or chunks of a text, evenly spaced"
+        default=None, description="use so many images, chunks of a text, or questions, evenly spaced"
+    )
+    prompt: str = Field(
+        default=PROMPT, description="of questions on images: a text with {question} and the image's token"
+    )
+    judge: Literal["generate", "choice"] = Field(
+        default="generate",
+        description="of questions on images: the answer is what the model says, or the likeliest of all"
+        " answers in the data",
     )
     chunk: Annotated[int, Field(ge=2)] = Field(
         default=256, description="tokens of a text that a language model reads at once"
@@ -157,11 +169,12 @@ class Robustness(Part):
 class Gate(Part):
     """A condition without which no artifact is written."""
 
-    metric: Literal["top1", "perplexity"] = Field(
-        description="share of images whose largest logit is at the label, or a text's perplexity"
+    metric: Literal["top1", "vqa_accuracy", "perplexity"] = Field(
+        description="share of images whose largest logit is at the label, share of questions answered right,"
+        " or a text's perplexity"
     )
     max_drop: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        default=None, description="of top1: largest loss, a share"
+        default=None, description="of top1 and vqa_accuracy: largest loss, a share"
     )
     max_increase: Annotated[float, Field(ge=0)] | None = Field(
         default=None, description="of perplexity: largest increase, relative to the value before"

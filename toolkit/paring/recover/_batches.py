@@ -44,6 +44,7 @@ class Batches:
     rank: int = 0
     world: int = 1
     _order: tuple[int, npt.NDArray[np.int64]] | None = field(default=None, init=False, repr=False)
+    _ready: tuple[int, Batch] | None = field(default=None, init=False, repr=False)
 
     @property
     def per_epoch(self) -> int:
@@ -52,11 +53,18 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         """This process's part of batch `step`."""
+        if self._ready is None or self._ready[0] != step:
+            self.prepare(step)
+        assert self._ready is not None
+        return self._ready[1]
+
+    def prepare(self, step: int) -> None:
+        """Make batch `step` ahead of its use."""
         chosen = self._chosen(step)
         mine = slice(self.rank, None, self.world)
         images = augmented(self.images[chosen], self.augment, generator(self.seed, step, AUGMENT), mine)
         labels = torch.from_numpy(self.labels[chosen][mine])
-        return Batch(torch.from_numpy(self.preprocess(images)), labels)
+        self._ready = step, Batch(torch.from_numpy(self.preprocess(images)), labels)
 
     def _chosen(self, step: int) -> npt.NDArray[np.int64]:
         epoch, at = divmod(step, self.per_epoch)

@@ -71,6 +71,8 @@ class Trainer:
             RecoveryError: the gradient is no longer finite, or a checkpoint does not fit the model.
         """
         model.train()
+        # A model of an earlier stage bears a mark, for which it would be left where it is, unwrapped.
+        model._is_accelerate_prepared = False  # type: ignore[assignment]
         wrapped = self.accelerator.prepare(model)
         optimizer = torch.optim.AdamW(_groups(model, self.weight_decay), lr=span.learning_rate)
         if self.resumed is not None:
@@ -106,15 +108,17 @@ class Trainer:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
-        norm = float(self.accelerator.clip_grad_norm_(model.parameters(), self.clip))
-        if not math.isfinite(norm):
+        norm = self.accelerator.clip_grad_norm_(model.parameters(), self.clip)
+        optimizer.step()
+        if step + 1 < self.steps:
+            self.batches.prepare(step + 1)  # while a GPU is still at this step: what follows waits for it
+        read = torch.stack([norm, loss, *parts.values()]).tolist()
+        told = {**dict(zip(("norm", "loss", *parts), read, strict=True)), "learning_rate": rate}
+        if not math.isfinite(told.pop("norm")):
             raise RecoveryError(
-                f"step {step + 1}: the gradient is not finite (loss {float(loss.detach()):g}); lower the"
+                f"step {step + 1}: the gradient is not finite (loss {told['loss']:g}); lower the"
                 f" learning rate, which is {rate:g} here"
             )
-        optimizer.step()
-        values = {name: float(part.detach()) for name, part in parts.items()}
-        told = {"loss": float(loss.detach()), **values, "learning_rate": rate}
         if step % max(1, self.steps // POINTS) == 0 or step + 1 == self.steps:
             self.progress.losses.append({"step": step + 1, **told})
         return told

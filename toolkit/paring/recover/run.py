@@ -29,7 +29,7 @@ from ..versions import tool_versions
 from ._accuracy import answers, summary
 from ._batches import Batches, torch_seed
 from ._checkpoints import Checkpoints
-from ._devices import accelerator_for
+from ._devices import accelerator_for, repeatable
 from ._features import BlockOutputs
 from ._forms import auxiliary_losses, frozen, trainable
 from ._loop import Told, Trainer
@@ -83,7 +83,7 @@ def recover(
     """Train the recipe's transformed model against the original, and write it to `output`.
 
     Until it is done, checkpoints are in `output`.checkpoints: the same call goes on from the last one,
-    to the same weights, bit for bit, on the same machine and number of threads.
+    to the same weights, bit for bit, on the same machine, device and number of threads.
 
     Args:
         recipe: with `transforms`, `recover.data` and `data`.
@@ -108,13 +108,14 @@ def recover(
     source = _source(recipe, allow, progress)
     task = _task(recipe, source, accelerator, progress)
     model = task.applied(copy.deepcopy(task.source), 0, len(recipe.transforms))
-    before = {
-        "original": task.right(task.original, "original"),
-        "transformed": task.right(model, "transformed"),
-    }
-    trainer, stages = _trainer(task, output, restart, watch)
-    model, notes = _trained(task, trainer, stages)
-    accuracy = summary(**before, recovered=task.right(model, "recovered"))
+    with repeatable(accelerator.device):
+        before = {
+            "original": task.right(task.original, "original"),
+            "transformed": task.right(model, "transformed"),
+        }
+        trainer, stages = _trainer(task, output, restart, watch)
+        model, notes = _trained(task, trainer, stages)
+        accuracy = summary(**before, recovered=task.right(model, "recovered"))
     record = _record(task, source, trainer, stages, accuracy, notes)
     if not accelerator.is_main_process:
         return Recovery(output, record)

@@ -83,20 +83,6 @@ def select(scores: torch.Tensor, k: int, pinned: Sequence[Range] = ()) -> torch.
     return rank(scores)[1][:, : min(k, count)].sort(dim=1).values
 
 
-@torch.library.custom_op("paring::first", mutates_args=())
-def first(ranked: torch.Tensor, k: int) -> torch.Tensor:
-    """The first k columns, all where there are fewer: [B, N] -> [B, min(k, N)].
-
-    An operator of its own, because tracing a slice with an open N would settle which of them is less.
-    """
-    return ranked[:, :k].clone()
-
-
-@first.register_fake
-def _(ranked: torch.Tensor, k: int) -> torch.Tensor:
-    return ranked.new_empty((ranked.shape[0], torch.sym_min(k, ranked.shape[1])))
-
-
 def gem_filter(
     query: torch.Tensor,
     key: torch.Tensor,

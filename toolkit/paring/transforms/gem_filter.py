@@ -1,8 +1,8 @@
 """GemFilter: an early layer picks a long prompt's tokens. Shi et al., https://arxiv.org/abs/2409.17422
 
-The layers before the filter layer run on the whole prompt, without a cache;
-the filter layer's queries and keys score the tokens (`_gem_filter` has the rule); then the whole model
-runs on the k chosen token ids, from position 0 on. The filter layer's own attention and MLP do not run.
+The layers before the filter layer run on the whole prompt; of the filter layer the keys and the last
+query score the tokens (`_gem_filter` has the rule), its own attention and MLP do not run; then the whole
+model runs on the k chosen token ids, from position 0 on. `ChunkScorer` is the first pass as it is exported.
 
 Which layer can filter depends on the model: `recall_by_layer` measures it.
 """
@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ._decoder import Decoder, Growing, Memory, Tokens, find, open_decoder, why_not
+from ._decoder import Decoder, Growing, InPlace, Memory, Tokens, find, open_decoder, why_not, write_rows
 from ._decoder.families import locate
 from ._decoder.memory import KeyValue, Nothing
-from ._gem_filter import KERNEL, first, last_query_scores, needle_recall, pooled, select
-from .token_prune import rank
+from ._gem_filter import KERNEL, last_query_scores, needle_recall, pooled, select
 from .traits import Traits
 
 TRAITS = Traits(
@@ -83,8 +82,13 @@ class PromptFilter(nn.Module):
         return select(scores, self.config.k)
 
 
-class UnpaddedFilter(nn.Module):
-    """The first pass over prompts of one length, in memory that grows with the length: what is exported."""
+class ChunkScorer(nn.Module):
+    """The first pass over one chunk of a prompt, in buffers of fixed capacity: what is exported.
+
+    A prompt is read chunk by chunk, so that memory holds the buffers and one chunk's activations. Prompts of
+    a batch have one length; a chunk's last column is then its last token, and what the last chunk gives are
+    the prompt's scores.
+    """
 
     def __init__(self, decoder: Decoder, config: Config) -> None:
         super().__init__()
@@ -92,19 +96,43 @@ class UnpaddedFilter(nn.Module):
         self.layer = filter_layer(config, len(decoder.layers))
 
     def forward(
-        self, input_ids: torch.Tensor, pin_first: torch.Tensor, pin_last: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids [B, S]; how many leading and last tokens stay anyway, [1] int64 each, k together at most.
+        self,
+        input_ids: torch.Tensor,
+        positions: torch.Tensor,
+        length: torch.Tensor,
+        cache: list[torch.Tensor],
+    ) -> tuple[torch.Tensor, ...]:
+        """Write a chunk's keys and values, and score all tokens up to its last.
+
+        Args:
+            input_ids: [B, S] int64.
+            positions: [B, S] int64, their places in the prompt, consecutive: they are rotated by these, and
+                written to these rows.
+            length: [B] int64, tokens of the whole prompt.
+            cache: keys and values of the layers before the filter layer in turn, then that layer's keys:
+                [B, G, capacity, D] each.
 
         Returns:
-            Columns [B, min(k, S)], ascending, and the pooled scores of all, [B, S] fp32.
+            Pooled scores [B, capacity] fp32, without meaning from `length` on; then the buffers, written.
         """
-        raw = layer_scores(self.decoder, input_ids, None, [self.layer])[0]
-        scores = pooled(raw, self.config.kernel)
-        place = torch.arange(scores.shape[1], device=scores.device)
-        pinned = (place < pin_first) | (place >= scores.shape[1] - pin_last)
-        ranked = rank(scores.masked_fill(pinned[None], torch.inf))[1]
-        return first(ranked, self.config.k).sort(dim=1, stable=True).values, scores
+        decoder = self.decoder
+        valid = torch.ones_like(positions, dtype=torch.bool)
+        tokens = Tokens(decoder.embedding(input_ids, positions), positions, valid)
+        rotary = decoder.rotary
+        rotation = None if rotary is None else rotary(positions, tokens.x.dtype, length - 1)
+        pairs = [KeyValue(*pair) for pair in zip(cache[:-1:2], cache[1:-1:2], strict=True)]
+        memory, written = InPlace(pairs, positions), []
+        for index, layer in enumerate(decoder.opened()[: self.layer]):
+            tokens, own, _ = layer(tokens, rotation, memory, index, False)
+            written += own
+        layer = decoder.opened()[self.layer]
+        x = layer.norm1(tokens.x)
+        _, key, _ = layer.attention.project(x, rotation)
+        query, _, _ = layer.attention.project(x[:, -1:], None if rotation is None else rotation.last())
+        keys = write_rows(cache[-1], key, positions[:, 0])
+        real = torch.arange(keys.shape[2], device=keys.device) < length[:, None]
+        raw = last_query_scores(query[:, :, 0], keys).masked_fill(~real, 0.0)
+        return pooled(raw, self.config.kernel), *written, keys
 
 
 class GemFilter(nn.Module):

@@ -1,7 +1,6 @@
 """Causal attention of a prompt over itself alone, without padding and without a cache.
 
-An operator of its own, because nothing of size S x S may exist for a long prompt: PyTorch's kernels and the
-exported graph work through the queries a chunk at a time.
+Without a window nothing of size S x S exists for a long prompt: PyTorch's kernel sees that it is causal.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import torch
 from torch.nn import functional
 
 
-@torch.library.custom_op("paring::causal_attention", mutates_args=())
 def causal_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None = None
 ) -> torch.Tensor:
@@ -33,10 +31,3 @@ def causal_attention(
     return functional.scaled_dot_product_attention(
         query, key, value, attn_mask=bias, is_causal=bias is None, scale=scale, enable_gqa=grouped
     )
-
-
-@causal_attention.register_fake
-def _(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None = None
-) -> torch.Tensor:
-    return torch.empty_like(query)

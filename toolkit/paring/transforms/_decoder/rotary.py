@@ -20,13 +20,17 @@ class Rotation(NamedTuple):
     cos: torch.Tensor
     sin: torch.Tensor
 
+    def last(self) -> Rotation:
+        """That of the last token."""
+        return Rotation(self.cos[:, :, -1:], self.sin[:, :, -1:])
+
 
 class Rotary(nn.Module):
     """Rotations from positions.
 
     LongRoPE (https://arxiv.org/abs/2402.13753) has two sets of frequencies. Here each row takes the long
     one when its own greatest position reaches `original_positions`; transformers decides once for a whole
-    batch.
+    batch. Where a text is read in chunks, the caller tells how far it reaches.
     """
 
     def __init__(
@@ -42,13 +46,19 @@ class Rotary(nn.Module):
         self.register_buffer("long_frequencies", long, persistent=False)
         self.factor, self.original_positions = factor, original_positions
 
-    def forward(self, positions: torch.Tensor, dtype: torch.dtype) -> Rotation:
-        """[B, S] int64 -> cosines and sines in `dtype`, computed in fp32."""
+    def forward(
+        self, positions: torch.Tensor, dtype: torch.dtype, reach: torch.Tensor | None = None
+    ) -> Rotation:
+        """[B, S] int64 -> cosines and sines in `dtype`, computed in fp32.
+
+        `reach` [B] is the greatest position of each row's text; None means that of `positions`.
+        """
         frequencies = self.get_buffer("frequencies")
         if self.long_frequencies is not None:
-            reach = positions.max(1).values[:, None, None]  # [B, 1, 1]
+            greatest = positions.max(1).values if reach is None else reach
+            far = greatest[:, None, None] >= self.original_positions  # [B, 1, 1]
             long = self.get_buffer("long_frequencies")
-            frequencies = torch.where(reach >= self.original_positions, long, frequencies)
+            frequencies = torch.where(far, long, frequencies)
         angles = (positions[:, :, None].float() * frequencies)[:, None]  # [B, 1, S, R/2]
         cos, sin = angles.cos(), angles.sin()
         if self.factor != 1.0:

@@ -24,7 +24,7 @@ def squared_variation(values: torch.Tensor) -> torch.Tensor:
 
 def importance_loss(gates: torch.Tensor, alpha: Sequence[float]) -> torch.Tensor:
     """SCV of the gates' sums, gates [..., E], weighted by alpha [E]."""
-    return squared_variation(gates.flatten(0, -2).sum(0) * gates.new_tensor(alpha))
+    return squared_variation(gates.flatten(0, -2).sum(0) * _constants(gates, alpha))
 
 
 def load_loss(gates: torch.Tensor, alpha: Sequence[float], noise: torch.Tensor) -> torch.Tensor:
@@ -32,10 +32,15 @@ def load_loss(gates: torch.Tensor, alpha: Sequence[float], noise: torch.Tensor) 
     reached = (gates + noise).amax(-1, keepdim=True)
     deviation = 1 / gates.shape[-1]
     load = 0.5 * torch.erfc((reached - gates) / (deviation * math.sqrt(2)))  # 1 - normal CDF
-    return squared_variation(load.flatten(0, -2).sum(0) * gates.new_tensor(alpha))
+    return squared_variation(load.flatten(0, -2).sum(0) * _constants(gates, alpha))
 
 
 def latency_aware_loss(gates: torch.Tensor, alpha: Sequence[float]) -> torch.Tensor:
     """L_imp + L_load of gates [..., E]. The noise comes from PyTorch's own generator."""
     noise = torch.randn_like(gates) / gates.shape[-1]
     return importance_loss(gates, alpha) + load_loss(gates, alpha, noise)
+
+
+def _constants(like: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
+    """[E] in the dtype and on the device of `like`; filled in there, as a copy makes a GPU wait."""
+    return torch.stack([like.new_full((), value) for value in values])

@@ -46,10 +46,10 @@ class TrainableMixtureLinear(MixtureLinear):
         """[B, N, E] of each expert's answer."""
         numbers = counts(self.plan.shares, scores.shape[1])
         place = split(scores.detach(), numbers).place
-        owner = torch.arange(len(numbers), device=place.device).repeat_interleave(
-            torch.tensor(numbers, device=place.device)
-        )
-        chosen = one_hot(owner[place], len(numbers)).to(gates.dtype)
+        ends = [sum(numbers[:expert]) for expert in range(1, len(numbers))]
+        # Not by a table of owners: building one makes a GPU wait for the host in every layer.
+        owner = torch.stack([(place >= end).long() for end in ends]).sum(0)  # [B, N]
+        chosen = one_hot(owner, len(numbers)).to(gates.dtype)
         if self.plan.gate == "probability":
             return chosen * gates
         return chosen + (gates - gates.detach())

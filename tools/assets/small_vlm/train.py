@@ -1,0 +1,195 @@
+"""Train the small VLM: a frozen ViT-S/14, a projector or QueCC's compressor, SmolLM2-135M with adapters.
+
+    python tools/assets/small_vlm/train.py OUT --vit FOLDER --llm FOLDER --easy-vqa WHEEL [--minutes 7]
+        [--scenes 10000] [--batch 128] [--device cuda]
+
+Every step reads a batch of easy-VQA and of composed scenes with all 256 patches (cross-entropy of the
+answers) and with two smaller counts of visual tokens, whose compressor also learns from the logits at 256.
+First projector and compressor learn alone, then with the adapters. The schedule follows the time that is
+given, so that a slower device makes fewer steps. OUT gets `small_vlm.safetensors`, fp16: what was trained,
+and `small_vlm.json`: accuracy on images that were not seen in training, by kind of question and by count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections import defaultdict
+from contextlib import AbstractContextManager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import rows as data
+from fashion_mnist import FOLDER
+from parts import (
+    GRID,
+    STRIDES,
+    Parts,
+    answer_logits,
+    dtype_on,
+    features,
+    language_model,
+    loss_of,
+    question_state,
+)
+from transformers import AutoTokenizer
+
+WHOLE = GRID[0] * GRID[1]
+ALONE = 0.12  # share of the time in which the adapters rest
+RATES = {"parts": 1e-3, "adapters": 4e-4}
+WARM_UP = 0.03
+
+
+def rate(share: float, begin: float = 0.0) -> float:
+    """The factor of a learning rate: warm-up, then half a cosine. `share` of the time has passed."""
+    if share < begin:
+        return 0.0
+    own = (share - begin) / (1 - begin)
+    return min(own / WARM_UP, 0.5 * (1 + math.cos(math.pi * min(own, 1.0))))
+
+
+class Trainer:
+    """The loop's state."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.device = torch.device(arguments.device)
+        torch.manual_seed(arguments.seed)
+        packed = next(arguments.llm.glob("*.gguf"), None)
+        told = {} if packed is None else {"gguf_file": packed.name}
+        tokenizer = AutoTokenizer.from_pretrained(arguments.llm, **told)
+        mnist = arguments.fashion_mnist
+        sets = {
+            "train": [
+                data.easy_vqa(arguments.easy_vqa, "train", arguments.easy_images),
+                data.scenes("train", 1, arguments.scenes, mnist),
+            ],
+            "test": [
+                data.easy_vqa(arguments.easy_vqa, "test", arguments.easy_images // 4),
+                data.scenes("t10k", 7, arguments.scenes // 20, mnist),
+            ],
+        }
+        self.images, self.rows = {}, {}
+        for name, parts in sets.items():
+            images, rows = data.joined(parts)
+            self.rows[name] = data.Rows(rows, tokenizer)
+            self.images[name] = features(arguments.vit, images, self.device)
+            print(f"{name}: {len(images)} images, {len(rows)} questions", flush=True)
+        self.lm = language_model(arguments.llm, self.device)
+        self.parts = Parts().to(self.device)
+        self.before = torch.tensor(self.rows["train"].before, device=self.device)
+        adapters = [own for own in self.lm.parameters() if own.requires_grad]
+        self.groups = {"parts": list(self.parts.parameters()), "adapters": adapters}
+        self.optimizer = torch.optim.AdamW(
+            [{"params": own, "name": name} for name, own in self.groups.items()], weight_decay=0.01
+        )
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.device.type != "cpu", cache_enabled=False
+        )
+
+    def step(self, places: torch.Tensor, counts: tuple[int, ...]) -> dict[int, torch.Tensor]:
+        """One step; the losses by count of tokens."""
+        batch = self.rows["train"].batch(places, self.device)
+        with self.autocast():
+            levels = self.images["train"][batch.image].to(dtype_on(self.device))
+            teacher = answer_logits(self.lm, self.before, self.parts(levels, WHOLE, None), batch)
+            losses = {WHOLE: loss_of(teacher, batch)}
+            losses[WHOLE].backward()
+            state = question_state(self.lm, batch)
+            for tokens in counts:
+                logits = answer_logits(self.lm, self.before, self.parts(levels, tokens, state), batch)
+                losses[tokens] = loss_of(logits, batch, teacher)
+                losses[tokens].backward()
+        torch.nn.utils.clip_grad_norm_([own for group in self.groups.values() for own in group], 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return {tokens: loss.detach() for tokens, loss in losses.items()}
+
+    def train(self, seconds: float, size: int, seed: int) -> int:
+        """Steps until the time is over; how many they were."""
+        begin, step = monotonic(), 0
+        stream = data.places(len(self.rows["train"]), size, torch.Generator().manual_seed(seed))
+        while (share := (monotonic() - begin) / seconds) < 1:
+            for group in self.optimizer.param_groups:
+                after = ALONE if group["name"] == "adapters" else 0.0
+                group["lr"] = RATES[group["name"]] * rate(share, after)
+            losses = self.step(next(stream), ((1, 16), (4, 36))[step % 2])
+            step += 1
+            if step % 50 == 0:
+                told = ", ".join(f"{tokens}: {loss:.3f}" for tokens, loss in losses.items())
+                print(f"step {step}, {monotonic() - begin:.0f} s, loss {told}", flush=True)
+        return step
+
+    @torch.inference_mode()
+    def accuracy(self, tokens: int, most: int, size: int, mean: bool = False) -> dict[str, Any]:
+        """Share of held-out questions whose whole answer is the likeliest, token by token."""
+        rows = self.rows["test"]
+        right: dict[str, list[bool]] = defaultdict(list)
+        chosen = torch.linspace(0, len(rows) - 1, min(most, len(rows))).long()
+        for places in chosen.split(size):
+            batch = rows.batch(places, self.device)
+            with self.autocast():
+                levels = self.images["test"][batch.image].to(dtype_on(self.device))
+                state = None if mean or tokens == WHOLE else question_state(self.lm, batch)
+                image = self.parts.region_mean(levels, tokens) if mean else self.parts(levels, tokens, state)
+                logits = answer_logits(self.lm, self.before, image, batch)
+            wrong = torch.zeros_like(batch.asked, dtype=torch.int64)
+            wrong[batch.asked] = (logits.argmax(-1) != batch.after[batch.asked]).long()
+            for place, fault in zip(places.tolist(), wrong.sum(1).tolist(), strict=True):
+                right[rows.rows[place].kind].append(fault == 0)
+        every = [own for kind in right.values() for own in kind]
+        told = {kind: round(sum(own) / len(own), 4) for kind, own in sorted(right.items())}
+        return {"all": round(sum(every) / len(every), 4), "questions": len(every), "kinds": told}
+
+    def save(self, folder: Path) -> None:
+        """What was trained, once each, fp16."""
+        state = {f"adapters.{name}": own for name, own in get_peft_model_state_dict(self.lm).items()}
+        state |= {f"projector.{name}": own for name, own in self.parts.projector.state_dict().items()}
+        for tokens in STRIDES:
+            for name, own in self.parts.compressors[str(tokens)].state_dict().items():
+                state[f"down.{tokens}.{name[5:]}" if name.startswith("down.") else f"compressor.{name}"] = own
+        halves = {name: own.detach().to("cpu", torch.float16).contiguous() for name, own in state.items()}
+        save_file(halves, folder / "small_vlm.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--vit", type=Path, required=True)
+    parser.add_argument("--llm", type=Path, required=True)
+    parser.add_argument("--easy-vqa", type=Path, required=True)
+    parser.add_argument("--fashion-mnist", type=Path, default=FOLDER)
+    parser.add_argument("--minutes", type=float, default=7.0)
+    parser.add_argument("--scenes", type=int, default=10_000)
+    parser.add_argument("--easy-images", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--held-out", type=int, default=4000, help="questions to measure by")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(arguments)
+    steps = trainer.train(60 * arguments.minutes, arguments.batch, arguments.seed)
+    trainer.save(arguments.output)
+    told: dict[str, Any] = {"steps": steps, "batch": arguments.batch, "trained": {}, "region_mean": {}}
+    for tokens in (WHOLE, *STRIDES):
+        told["trained"][tokens] = trainer.accuracy(tokens, arguments.held_out, arguments.batch)
+        if tokens != WHOLE:
+            told["region_mean"][tokens] = trainer.accuracy(
+                tokens, arguments.held_out, arguments.batch, mean=True
+            )
+        print(tokens, told["trained"][tokens], told["region_mean"].get(tokens), flush=True)
+        (arguments.output / "small_vlm.json").write_text(json.dumps(told, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
