@@ -23,9 +23,9 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 def test_the_public_names() -> None:
     assert set(paring_runtimes.__all__) == {
-        "ArtifactError", "BoundRun", "EngineError", "Generation", "GenerativeSession", "InputError",
-        "IntegrityError", "Manifest", "MissingExtraError", "ParingError", "Scores", "Session", "TensorSpec",
-        "load", "read_manifest",
+        "ArtifactError", "BoundRun", "EncodedImage", "EngineError", "Generation", "GenerativeSession",
+        "InputError", "IntegrityError", "Manifest", "MissingExtraError", "ParingError", "Scores", "Session",
+        "TensorSpec", "load", "read_manifest",
     }  # fmt: skip
     for name in paring_runtimes.__all__:
         assert callable(getattr(paring_runtimes, name))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,6 @@ from paring_runtimes.errors import ExportError
 from paring_runtimes.generation.image_facts import image_facts
 from paring_runtimes.generation.language_model import LanguageModel
 
-Exported = Callable[[str], tuple[VisionLanguage, Path]]
 GRAPHS = (ENCODER, EMBED, PREFILL, IN_PLACE)
 PREPARATION = {"shortest_edge": 36, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 MERGE = (window_merge, window_merge.Config(r=2))
@@ -70,19 +67,6 @@ def changed(name: str, **options: Any) -> VisionLanguage:
     return model
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Returns a model with the steps of a name and the folder of its export, made once: read only."""
-
-    @functools.cache
-    def made(name: str) -> tuple[VisionLanguage, Path]:
-        model, folder = changed(name), tmp_path_factory.mktemp("exported")
-        export(model, LanguageRequest(), folder)
-        return model, folder
-
-    return made
-
-
 def facts_of(model: VisionLanguage, precision: str = "fp32") -> LanguageModel:
     told = vision_language_facts(model, PREPARATION, precision)
     image = image_facts(told.pop("image"), dict.fromkeys(GRAPHS, ""), 4, "")
@@ -95,11 +79,12 @@ SLOW = [name for name in STEPS if name not in ("plain", "everything")]
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in STEPS]
 )
-def test_graphs_compute_what_the_model_computes(name: str, exported: Exported) -> None:
-    model, folder = exported(name)
+def test_graphs_compute_what_the_model_computes(name: str, tmp_path: Path) -> None:
+    model = changed(name)
     assert model.image_rows() == ROWS[name]
+    export(model, LanguageRequest(), tmp_path)
     inputs = with_images(model, prompts(64, (1, 3), (1, 9), (0,)))
-    found = compare(model, open_graphs(folder, facts_of(model)), inputs, 5)
+    found = compare(model, open_graphs(tmp_path, facts_of(model)), inputs, 5)
     assert found.failure() is None
     assert found.top1_agreement == 1.0
     assert found.max_abs < 1e-4
@@ -125,24 +110,27 @@ def test_fp16_agrees_with_the_fp32_model(name: str, tmp_path: Path) -> None:
     assert found.top1_agreement > 0.9
 
 
-def test_weights_are_stored_once(exported: Exported) -> None:
-    model, folder = exported("plain")
+def test_weights_are_stored_once(tmp_path: Path) -> None:
+    model = changed("plain")
+    export(model, LanguageRequest(), tmp_path)
     parameters = [*model.parameters()]
     used = sum(p.numel() * 4 for p in parameters)
-    assert (folder / DATA).stat().st_size <= used + len(parameters) * 4096
+    assert (tmp_path / DATA).stat().st_size <= used + len(parameters) * 4096
     for name in GRAPHS:
-        graph = onnx.load(folder / name, load_external_data=False).graph
+        graph = onnx.load(tmp_path / name, load_external_data=False).graph
         places = {e.value for w in graph.initializer for e in w.external_data if e.key == "location"}
         assert places == {DATA}
 
 
-def test_only_the_dropping_layers_compute_attention_apart(exported: Exported) -> None:
+def test_only_the_dropping_layers_compute_attention_apart(tmp_path: Path) -> None:
     counts = {}
-    for name in ("plain", "everything"):
-        _, folder = exported(name)
+    for name in ("plain", "stages after layers"):
+        folder = tmp_path / name
+        folder.mkdir()
+        export(changed(name), LanguageRequest(), folder)
         kinds = [node.op_type for node in onnx.load(folder / PREFILL, load_external_data=False).graph.node]
         counts[name] = kinds.count("Softmax")
-    assert counts == {"plain": 4, "everything": 6}
+    assert counts == {"plain": 4, "stages after layers": 6}
 
 
 def test_a_tower_step_behind_a_decoder_step_is_refused(tmp_path: Path) -> None:
@@ -157,12 +145,13 @@ def test_what_is_not_exported_is_refused(tmp_path: Path) -> None:
         export(changed("plain"), LanguageRequest(in_place=False), tmp_path)
 
 
-def test_the_encoder_graph_gives_features_and_keys(exported: Exported) -> None:
+def test_the_encoder_graph_gives_features_and_keys(tmp_path: Path) -> None:
     import onnxruntime
 
-    model, folder = exported("everything")
+    model = changed("everything")
+    export(model, LanguageRequest(), tmp_path)
     images = pixels(3)
-    found = onnxruntime.InferenceSession(folder / ENCODER).run(None, {"pixel_values": images.numpy()})
+    found = onnxruntime.InferenceSession(tmp_path / ENCODER).run(None, {"pixel_values": images.numpy()})
     with torch.inference_mode():
         features, keys = model.encode(images)
     assert keys is not None

@@ -94,9 +94,9 @@ def test_what_encoded_images_do_not_go_with(base: Path, session: GenerativeSessi
         foreign = other.encode_image(picture(0))
     assert isinstance(foreign, EncodedImage)
     own = session.encode_image(picture(0))
-    with pytest.raises(InputError, match="encoded by another artifact"):
+    with pytest.raises(InputError, match="encoded by another session"):
         session.generate(PROMPTS[0], image=foreign)
-    with pytest.raises(InputError, match="1 of 2 are encoded"):
+    with pytest.raises(InputError, match="expected all of them encoded, or none"):
         session.generate(PROMPTS, image=[own, picture(1)])  # type: ignore[list-item]
     with pytest.raises(InputError, match="one a prompt \\(1\\), given 2"):
         session.generate(PROMPTS[0], image=[own, own])

@@ -1,44 +1,39 @@
-"""An image that the encoder has seen already, for further questions about it."""
+"""An image that the encoder has read, for several prompts about it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paring_runtimes.engines import NativeSession
 from paring_runtimes.errors import InputError
 from paring_runtimes.generation.image_facts import ImageFacts
-from paring_runtimes.generation.image_input import prepare
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
     from numpy.typing import NDArray
 
     from paring_runtimes.generation.image_facts import Reusable
-    from paring_runtimes.generation.image_input import Images
-
-    Seen = NDArray[np.float32] | Mapping[str, NDArray[Any]]
-    Given: TypeAlias = "Images | EncodedImage | Sequence[EncodedImage]"
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """What `GenerativeSession.encode_image` makes; `generate` and the others take it as `image`.
+    """What `GenerativeSession.encode_image` returns; good for prompts of that session only.
 
     Attributes:
-        reusable: "tokens": all that happens to an image before the language model is done. "encoder": the
-            tower's part is; image tokens are made anew for each question.
-        values: what the encoder gave, by name, [1, ...] each.
-        files: the digests of the artifact's files, which it goes with.
+        values: by the name of the next graph's input: "image_features" [N, tokens, width] and, where the
+            encoder chooses tokens that are never dropped, "keys" [N, count]; or what each question makes
+            tokens of. N is 1, or one a prompt.
+        encoder: the graph that made them.
+        reusable: what is done with it: the image's "tokens", which serve every question, or the "encoder",
+            behind which each question makes its own.
     """
 
+    values: Mapping[str, NDArray[Any]]
+    encoder: NativeSession
     reusable: Reusable
-    values: Mapping[str, NDArray[Any]] = field(repr=False)
-    files: Mapping[str, str] = field(repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -46,35 +41,33 @@ class EncodedImage:
         return sum(value.nbytes for value in self.values.values())
 
 
-def seen(images: Given, facts: ImageFacts, prompts: int, files: Mapping[str, str]) -> Seen:
-    """Return pixels, or where images are encoded already, what the encoder gave of them.
+def encode(pixels: NDArray[np.float32], encoder: NativeSession, facts: ImageFacts) -> EncodedImage:
+    """Read pixels [N, 3, H, W] or [N, views, 3, H, W]."""
+    names = list(facts.encoded)
+    values = encoder.run(names, {"pixel_values": pixels})
+    return EncodedImage(dict(zip(names, values, strict=True)), encoder, facts.reusable)
 
-    Args:
-        images: as `image_input.prepare` takes them, or encoded: one for all prompts, or one a prompt.
-        facts: of the model.
-        prompts: how many there are.
-        files: digests of the artifact's files.
+
+def joined(images: Any, encoder: NativeSession, prompts: int) -> EncodedImage | None:
+    """One encoded image for all prompts, or a list of those, one a prompt; None where they are no such.
 
     Raises:
-        InputError: as of `prepare`; an image was encoded by another artifact, or only some are encoded.
+        InputError: too few or too many, another session's, or mixed with images that are not encoded.
     """
     if isinstance(images, EncodedImage):
-        return _joined([images], files)
-    if not isinstance(images, (str, os.PathLike, np.ndarray)):
+        given = [images]
+    elif isinstance(images, Sequence) and any(isinstance(one, EncodedImage) for one in images):
         given = list(images)
-        encoded = [image for image in given if isinstance(image, EncodedImage)]
-        if encoded and len(encoded) != len(given):
-            raise InputError(f"image: {len(encoded)} of {len(given)} are encoded; encode all of them or none")
-        if encoded and len(encoded) != prompts:
-            raise InputError(f"image: expected one, or one a prompt ({prompts}), given {len(encoded)}")
-        if encoded:
-            return _joined(encoded, files)
-    return prepare(images, facts, prompts)  # type: ignore[arg-type]  # none of them is encoded
-
-
-def _joined(images: Sequence[EncodedImage], files: Mapping[str, str]) -> Seen:
-    if any(image.files != files for image in images):
-        raise InputError("image: it was encoded by another artifact; encode_image of this session makes one")
-    if len(images) == 1:
-        return images[0].values
-    return {name: np.concatenate([image.values[name] for image in images]) for name in images[0].values}
+        if len(given) != prompts:
+            raise InputError(f"image: expected one, or one a prompt ({prompts}), given {len(given)}")
+    else:
+        return None
+    for one in given:
+        if not isinstance(one, EncodedImage):
+            raise InputError("image: expected all of them encoded, or none; encode_image encodes one")
+        if one.encoder is not encoder:
+            raise InputError("image: encoded by another session; encode it with this one")
+    if len(given) == 1:
+        return given[0]
+    values = {name: np.concatenate([one.values[name] for one in given]) for name in given[0].values}
+    return EncodedImage(values, encoder, given[0].reusable)

@@ -13,8 +13,9 @@ import numpy as np
 
 from paring_runtimes.engines import NativeSession
 from paring_runtimes.errors import InputError
+from paring_runtimes.generation.encoded_image import EncodedImage, encode
 from paring_runtimes.generation.image_facts import ImageFacts
-from paring_runtimes.generation.image_graphs import ImageGraphs, encode
+from paring_runtimes.generation.image_graphs import ImageGraphs
 from paring_runtimes.generation.in_place_cache import InPlaceCache, room
 from paring_runtimes.generation.language_model import LanguageModel
 
@@ -39,7 +40,7 @@ class ImageCache(InPlaceCache):
         native: NativeSession,
         model: LanguageModel,
         graphs: ImageGraphs,
-        seen: NDArray[np.float32] | Mapping[str, NDArray[Any]],
+        seen: NDArray[np.float32] | EncodedImage,
         batch: int,
         new_tokens: int = 1,
     ) -> None:
@@ -68,8 +69,10 @@ class ImageCache(InPlaceCache):
     def _encoded(self) -> Mapping[str, NDArray[Any]]:
         """What the encoder gives, of every row."""
         seen = self._seen
-        found = seen if isinstance(seen, Mapping) else encode(self._graphs, self._image, seen)
-        return {name: np.broadcast_to(own, (self._batch, *own.shape[1:])) for name, own in found.items()}
+        if not isinstance(seen, EncodedImage):
+            seen = encode(seen, self._graphs.encoder, self._image)
+        whole = seen.values.items()
+        return {name: np.broadcast_to(own, (self._batch, *own.shape[1:])) for name, own in whole}
 
     def _compressed(
         self, prompt: Sequence[int], encoded: Mapping[str, NDArray[Any]]

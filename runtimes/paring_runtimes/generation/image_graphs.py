@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from paring_runtimes.engines import NativeSession
 from paring_runtimes.errors import ArtifactError
 from paring_runtimes.generation.image_facts import ImageFacts
 from paring_runtimes.generation.language_model import LanguageModel
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -41,12 +37,6 @@ def opened(image: ImageFacts, open_graph: Callable[[str], NativeSession]) -> Ima
     question = None if image.question is None else open_graph(image.question)
     compressor = None if image.compressor is None else open_graph(image.compressor)
     return ImageGraphs(encoder, embed, open_graph(image.prefill), question, compressor)
-
-
-def encode(graphs: ImageGraphs, image: ImageFacts, pixels: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """What the encoder gives of pixels [N, 3, H, W] or [N, views, 3, H, W], by name."""
-    names = list(image.encoded)
-    return dict(zip(names, graphs.encoder.run(names, {"pixel_values": pixels}), strict=True))
 
 
 def check_graphs(folder: Path, graphs: ImageGraphs, model: LanguageModel) -> None:

@@ -16,8 +16,10 @@ from paring_runtimes.generation.image_tiles import views
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from paring_runtimes.generation.encoded_image import EncodedImage
+
     OneImage = str | os.PathLike[str] | NDArray[Any]
-    Images = OneImage | Sequence[OneImage]
+    Images = OneImage | EncodedImage | Sequence[OneImage] | Sequence[EncodedImage]
 
 
 def prepare(images: OneImage | Sequence[OneImage], facts: ImageFacts, prompts: int) -> NDArray[np.float32]:

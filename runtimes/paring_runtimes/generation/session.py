@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from paring_runtimes.generation.chat import Message, conversation_text
 from paring_runtimes.generation.concat_cache import ConcatCache
 from paring_runtimes.generation.deferred import DeferredSession
 from paring_runtimes.generation.detokenizer import Detokenizer
-from paring_runtimes.generation.encoded_image import EncodedImage, seen
+from paring_runtimes.generation.encoded_image import EncodedImage, encode, joined
 from paring_runtimes.generation.image_cache import ImageCache, check_prompt
-from paring_runtimes.generation.image_graphs import ImageGraphs, encode
+from paring_runtimes.generation.image_graphs import ImageGraphs
 from paring_runtimes.generation.image_input import prepare
 from paring_runtimes.generation.in_place_cache import InPlaceCache
 from paring_runtimes.generation.language_model import LanguageModel
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from paring_runtimes.generation.encoded_image import Given
-    from paring_runtimes.generation.image_input import OneImage
+    from paring_runtimes.generation.image_input import Images, OneImage
 
     Prompts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | NDArray[Any]
 
@@ -56,7 +55,7 @@ class GenerativeSession(Session):
     - EngineError: the engine failed, the logits are not finite, or the session is closed.
 
     A vision-language model also takes `image`, a file or an array, for each of whose prompts the image
-    token stands in the text once. For several questions about an image, `encode_image` sees it once.
+    token stands in the text once.
 
     Attributes:
         model: sizes and special tokens.
@@ -79,14 +78,15 @@ class GenerativeSession(Session):
         self.model = model
 
     def generate(
-        self, prompts: Prompts, image: Given | None = None, **options: Unpack[OptionArguments]
+        self, prompts: Prompts, image: Images | None = None, **options: Unpack[OptionArguments]
     ) -> list[Generation]:
         """Answer prompts, all in one batch.
 
         Args:
             prompts: a text, a list of texts, token ids, or a list of those.
             image: for a vision-language model: a path, or an array (uint8 [H, W, 3], or float32 [3, H, W]
-                prepared already), or what `encode_image` made, seen by every prompt; or a list, one a prompt.
+                prepared already), or what `encode_image` made of one, seen by every prompt; or a list of
+                those, one a prompt.
             **options: fields of `Options`.
 
         Returns:
@@ -100,7 +100,7 @@ class GenerativeSession(Session):
     def stream(
         self,
         prompt: str | Sequence[int] | NDArray[Any],
-        image: Given | None = None,
+        image: Images | None = None,
         **options: Unpack[OptionArguments],
     ) -> Generator[str, None, Generation]:
         """Answer one prompt; yield its text as soon as it is certain, never half a character.
@@ -119,7 +119,7 @@ class GenerativeSession(Session):
         return run.pieces()
 
     def chat(
-        self, messages: Sequence[Message], image: Given | None = None, **options: Unpack[OptionArguments]
+        self, messages: Sequence[Message], image: Images | None = None, **options: Unpack[OptionArguments]
     ) -> Generation:
         """Answer a conversation, laid out by the artifact's chat template.
 
@@ -130,28 +130,11 @@ class GenerativeSession(Session):
         """
         return self.generate(self.chat_ids(messages), image, **options)[0]
 
-    def encode_image(self, image: OneImage) -> EncodedImage:
-        """See an image once, for as many questions as there are; `reusable` says how much is done by that.
-
-        Args:
-            image: one, as of `generate`.
-
-        Raises:
-            InputError: it cannot be read, or this model sees no images.
-            EngineError: the engine failed, or the session is closed.
-        """
-        self._native or self._refuse_closed()
-        graphs, facts, manifest = self._graphs, self.model.image, self.manifest
-        if graphs is None or facts is None or manifest is None:
-            raise InputError("image: this artifact is that of a language model, which sees no images")
-        values = encode(graphs, facts, prepare(image, facts, 1))
-        return EncodedImage(facts.reusable, values, manifest.files)
-
     def score(
         self,
         prompt: str | Sequence[int] | NDArray[Any],
         continuations: Sequence[str | Sequence[int]],
-        image: Given | None = None,
+        image: Images | None = None,
         *,
         cache: str = "auto",
         filter: bool | None = None,
@@ -192,6 +175,21 @@ class GenerativeSession(Session):
             )
         return score(run, following)
 
+    def encode_image(self, image: OneImage) -> EncodedImage:
+        """Let the encoder read an image once, for several calls with prompts about it.
+
+        How much is then done of what comes before the language model is the result's `reusable`.
+
+        Args:
+            image: a path or an array, as of `generate`.
+        """
+        if self.closed:
+            self._refuse_closed()
+        if self._graphs is None or self.model.image is None:
+            raise InputError("image: this artifact is that of a language model, which sees no images")
+        pixels = prepare(image, self.model.image, 1)
+        return encode(pixels, self._graphs.encoder, self.model.image)
+
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """Return the prompt of a conversation as token ids, for `stream` and `generate`."""
         text = conversation_text(self.path, messages)
@@ -221,7 +219,7 @@ class GenerativeSession(Session):
         """Return the session itself."""
         return self
 
-    def _start(self, prompts: Prompts, options: Options, image: Given | None) -> BatchRun:
+    def _start(self, prompts: Prompts, options: Options, image: Images | None) -> BatchRun:
         """Check everything and open what is still closed; only then the clock begins."""
         new_cache = self._cache_maker(options, image is not None)
         tokenizer, model = self.tokenizer, self.model
@@ -260,12 +258,11 @@ class GenerativeSession(Session):
         native.open()
         return chooser
 
-    def _cache_maker(self, options: Options, seeing: bool) -> Callable[[int, Given | None], Cache]:
+    def _cache_maker(self, options: Options, seeing: bool) -> Callable[[int, Images | None], Cache]:
         """Return what makes a cache for a number of rows and their images."""
         native = self._native or self._refuse_closed()
         in_place, model, graphs = self._in_place, self.model, self._graphs
         form, new_tokens = options.cache, options.max_new_tokens
-        files = {} if self.manifest is None else self.manifest.files
         if seeing and graphs is None:
             raise InputError("image: this artifact is that of a language model, which sees no images")
         if form == "in_place" and in_place is None:
@@ -273,13 +270,14 @@ class GenerativeSession(Session):
         if form == "concat" and graphs is not None:
             raise InputError("cache: a vision-language model has the in-place graph only; use 'auto'")
 
-        def new_cache(batch: int, images: Given | None) -> Cache:
+        def new_cache(batch: int, images: Images | None) -> Cache:
             if in_place is None or form == "concat":
                 return ConcatCache(native, model, batch)
             if images is None or graphs is None or model.image is None:
                 return InPlaceCache(in_place, model, batch, new_tokens)
-            given = seen(images, model.image, batch, files)
-            return ImageCache(in_place, model, graphs, given, batch, new_tokens)
+            encoded, raw = joined(images, graphs.encoder, batch), cast(Any, images)
+            seen = prepare(raw, model.image, batch) if encoded is None else encoded
+            return ImageCache(in_place, model, graphs, seen, batch, new_tokens)
 
         if isinstance(native, DeferredSession) and form == "concat":
             native.open()
