@@ -53,7 +53,7 @@ def test_the_artifact_holds_a_verified_filter(artifact: Path) -> None:
     found = manifest.parity["filter"]
     assert found["passed"]
     assert (found["ties"], found["margin"]) == (0, 0.0)
-    assert {case["length"] for case in found["cases"]} == {K // 2, K, K + 1, 2 * K + 9}
+    assert {case["length"] for case in found["cases"]} == {K // 2, K, K + 1, 2 * K + 9, 512}
     assert any(case["name"].startswith("filtered") for case in manifest.parity["cases"])
 
 

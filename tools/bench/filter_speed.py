@@ -98,6 +98,7 @@ def main() -> None:
         for _ in range(told.rounds):
             for reduce in random.sample(ways, len(ways)):
                 times[reduce].append(ask(session, told.tokens, reduce))
+            print("  seconds:", {f"1/{way}": round(own[-1], 2) for way, own in times.items()}, flush=True)
     costs = {reduce: cost(session, told.tokens, reduce) for reduce in ways}
     report(told, times, costs)
     for sentence in watch.sentences(told.threads, len(os.sched_getaffinity(0))):
