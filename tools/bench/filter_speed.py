@@ -12,6 +12,7 @@ fresh process for each way and each length of --memory, and what a further token
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import subprocess
@@ -29,6 +30,7 @@ from paring_profiles.noise import Watch
 from paring_profiles.statistics import median_ci95, paired_ratio
 from paring_runtimes import GenerativeSession
 from paring_runtimes.generation.in_place_cache import reading_plan
+from paring_runtimes.generation.language_model import LanguageModel
 
 WHOLE = 1
 
@@ -49,10 +51,20 @@ def cost(session: GenerativeSession, tokens: int, reduce: int) -> int:
     assert model.in_place is not None
     if reduce != WHOLE:
         for _, length, capacity in reading_plan(tokens, 1):
-            total += _macs(folder / model.filter.file, filtering(model, length, capacity))
+            total += _filter_macs(folder / model.filter.file, model, length, capacity)
     for _, length, capacity in reading_plan(tokens // reduce, 1):
-        total += _macs(folder / model.in_place, in_place(model, length, [capacity] * model.layers))
+        total += _model_macs(folder / model.in_place, model, length, capacity)
     return total
+
+
+@functools.cache  # the ways share most pieces, and counting runs the graph
+def _filter_macs(path: Path, model: LanguageModel, length: int, capacity: int) -> int:
+    return _macs(path, filtering(model, length, capacity))
+
+
+@functools.cache
+def _model_macs(path: Path, model: LanguageModel, length: int, capacity: int) -> int:
+    return _macs(path, in_place(model, length, [capacity] * model.layers))
 
 
 def _macs(path: Path, feeds: dict[str, Any]) -> int:
