@@ -1,7 +1,7 @@
 """One TVM artifact of a whole model against ONNX Runtime, in turn in one process.
 
     python tools/bench/tvm_whole_model.py
-    python tools/bench/tvm_whole_model.py --model timm:vit_tiny_patch16_224 --batch 1 --turns 9
+    python tools/bench/tvm_whole_model.py --model vit_tiny_patch16_224 --batch 1 --turns 9
 
 Sides: TVM with shift layers (`shift_linear` of attention and MLPs, integer kernels where they won when it
 was converted), TVM untransformed, ONNX Runtime in fp32, and ONNX Runtime with its own dynamic int8
@@ -13,37 +13,46 @@ of the turns with the quartiles.
 from __future__ import annotations
 
 import argparse
+import copy
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import timm
+import torch
 
-import paring
 import paring_runtimes
+from paring.transforms import shift_linear
+from paring_exporters import exporters
+from paring_exporters.request import Request
 
 SETTLE_SECONDS = 0.15  # workers of the side before wait for work in a loop
 
 
-def artifacts(model: str, folder: Path) -> dict[str, Path]:
-    """Convert the model each way, the untransformed ones as baselines of the others."""
-    verify = {"batch_sizes": [1, 2], "seeds": [0]}
-    shift = [{"shift_linear": {"layers": ["attention", "mlp"]}}]
-    for name in ("tvm", "onnx"):
-        paring.convert(
-            model, folder / name, transforms=shift, export={"format": name}, verify=verify, progress=print
-        )
-    quantised = folder / "int8.onnx"
+FILES = {
+    "TVM shift": "shift/model.so",
+    "TVM fp32": "plain/model.so",
+    "ONNX Runtime fp32": "plain/model.onnx",
+    "ONNX Runtime int8": "plain/int8.onnx",
+}
+
+
+def write(name: str, folder: Path) -> None:
+    """Export the model each way; `paring convert` is what compares such files with PyTorch."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(folder / "onnx-baseline" / "model.onnx", quantised, weight_type=QuantType.QInt8)
-    return {
-        "TVM shift": folder / "tvm",
-        "TVM fp32": folder / "tvm-baseline",
-        "ONNX Runtime fp32": folder / "onnx-baseline",
-        "ONNX Runtime int8": quantised,
-    }
+    model = timm.create_model(name).eval()
+    request = Request(torch.randn(2, 3, *model.patch_embed.img_size))
+    formats = exporters()
+    shifted = shift_linear.apply(copy.deepcopy(model), shift_linear.Config(layers=("attention", "mlp")))
+    for part, module, kinds in (("plain", model, ("tvm", "onnx")), ("shift", shifted, ("tvm",))):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        for kind in kinds:
+            made = formats[kind].export(copy.deepcopy(module), request, folder / part)
+            print(f"{part}, {kind}: {made.facts.get('shift', {}).get('choices', '')}", flush=True)
+    quantize_dynamic(folder / "plain/model.onnx", folder / "plain/int8.onnx", weight_type=QuantType.QInt8)
 
 
 def turn_ms(call: Callable[[], object], seconds: float) -> float:
@@ -86,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="timm:vit_small_patch16_224")
+    parser.add_argument("--model", default="vit_small_patch16_224", help="a ViT of timm")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=7)
@@ -95,11 +104,9 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.keep or Path(scratch)
-        names = ("tvm", "tvm-baseline", "onnx-baseline", "int8.onnx")
-        there = [folder / name for name in names]
-        labels = ("TVM shift", "TVM fp32", "ONNX Runtime fp32", "ONNX Runtime int8")
-        whole = all(path.exists() for path in there)
-        found = dict(zip(labels, there, strict=True)) if whole else artifacts(args.model, folder)
+        found = {side: folder / file for side, file in FILES.items()}
+        if not all(path.exists() for path in found.values()):
+            write(args.model, folder)
         for batch in args.batch:
             measure(found, batch, args.threads, args.turns, args.seconds)
 
