@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _ctypes
+import _json
 import json
 import os
 import shutil
@@ -104,7 +104,7 @@ def test_settings_that_it_has_not_are_refused(library: Path, tmp_path: Path) -> 
 
 def test_a_library_that_is_no_model_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.so"
-    shutil.copy(_ctypes.__file__, other)
+    shutil.copy(_json.__file__, other)
     with pytest.raises(EngineError, match="not a model that paring compiled"):
         paring_runtimes.load(other)
 
