@@ -40,7 +40,7 @@ def target_for(name: str, threads: int | None) -> Any:
         return host_target(threads)
     if name == "portable":
         return portable_target(threads)
-    known = [str(cpu) for cpu in llvm_get_cpu_archlist()]
+    known = [str(cpu) for cpu in llvm_get_cpu_archlist(portable_target())]
     if name not in known:
         raise ExportError(
             f"export.target: LLVM knows no CPU {name!r}{near_miss(name, known)}; host, portable or the"

@@ -40,7 +40,7 @@ def test_layers_and_attention_become_one_node_each() -> None:
     ]
     assert sum(node.target is paring_attention for node in nodes) == 2
     kinds = {str(node.target) for node in nodes}
-    assert not kinds & {"aten.scaled_dot_product_attention.default", "aten.permute.default.clone"}
+    assert not kinds & {"aten.scaled_dot_product_attention.default", "aten.squeeze.dims", "aten.gelu.default"}
 
 
 def test_a_shift_model_keeps_four_bits_and_says_what_was_chosen(factories: Path, tmp_path: Path) -> None:
@@ -62,7 +62,9 @@ def test_a_shift_model_keeps_four_bits_and_says_what_was_chosen(factories: Path,
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["parity"]["passed"]
     with paring_runtimes.load(tmp_path / "out", threads=1) as session:
         assert session.engine.startswith("tvm ")
-        assert session.run({"pixel_values": np.zeros((4, 1, 28, 28), np.float32)})["logits"].shape == (4, 10)
+        (given,) = session.inputs
+        (found,) = session.run({given.name: np.zeros((4, 1, 28, 28), np.float32)}).values()
+        assert found.shape == (4, 10)
 
 
 def test_additive_attention_runs_on_its_kernel_at_a_fixed_batch(factories: Path, tmp_path: Path) -> None:
