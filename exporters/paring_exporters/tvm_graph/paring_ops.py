@@ -91,10 +91,37 @@ def sort_stable(lowering: Any, node: Any, importer: Any) -> Any:
     falling = node.kwargs.get("descending", node.args[2] if len(node.args) > 2 else False)
     emit, op = importer.block_builder.emit, relax.op
     places = emit(op.argsort(x, axis, falling, dtype="int64"))
-    return [emit(op.gather_elements(x, places, axis=axis)), places]
+    return [_gathered(importer.block_builder, x, axis, places), places]
+
+
+def gather(lowering: Any, node: Any, importer: Any) -> Any:
+    """Entries of x along an axis, by an index of as many axes. TVM's own wants lengths that are known."""
+    x, axis, index = node.args[:3]
+    return _gathered(importer.block_builder, importer.env[x], axis, importer.env[index])
+
+
+def _gathered(builder: Any, x: Any, axis: int, index: Any) -> Any:
+    def entries(x: Any, index: Any) -> Any:
+        def at(*place: Any) -> Any:
+            where = list(place)
+            where[axis] = index[place]
+            return x[tuple(where)]
+
+        return te.compute(index.shape, at, name="gather")
+
+    return builder.emit_te(entries, x, index)
+
+
+def amax(lowering: Any, node: Any, importer: Any) -> Any:
+    """The largest entry along axes."""
+    x, axes, keep = (*node.args, False)[:3]
+    keep_dims = bool(node.kwargs.get("keepdim", keep))
+    return importer.block_builder.emit(relax.op.max(importer.env[x], axis=list(axes), keepdims=keep_dims))
 
 
 TABLE = {
+    "amax.default": amax,
+    "gather.default": gather,
     "sort.stable": sort_stable,
     "binary_attention.default": binary_attention,
     "binary_attention_quadratic.default": binary_attention,

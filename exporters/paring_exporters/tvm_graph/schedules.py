@@ -20,7 +20,9 @@ def _schedule_rest(module: Any, context: Any) -> Any:
 
 
 def scheduled(function: Any) -> Any:
-    """Return a function whose blocks are spread over threads."""
+    """Return a function whose blocks are spread over threads; one that calls a library stays as it is."""
+    if function.body.block.name_hint != "root":
+        return function
     schedule = Schedule(function)
     for block in schedule.get_child_blocks(schedule.get_sblock("root")):
         loops = schedule.get_loops(block)

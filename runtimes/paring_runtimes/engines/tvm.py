@@ -161,8 +161,11 @@ def _ffi(runtime: Path) -> Any:
     """Import `tvm_ffi` without PyTorch and load TVM's runtime beside it."""
     with _without_torch():
         import tvm_ffi
+    extra = runtime.with_name(runtime.name.replace("runtime", "runtime_extra"))  # what sorts
     try:
-        ctypes.CDLL(str(runtime), ctypes.RTLD_GLOBAL)
+        for library in (runtime, extra):
+            if library.is_file():
+                ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
     except OSError as error:
         raise EngineError(f"tvm is installed but does not load: {error}") from error
     return tvm_ffi
