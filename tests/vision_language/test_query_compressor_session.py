@@ -145,6 +145,6 @@ def test_the_profile_tells_the_stages_apart(base: Path) -> None:
     assert places[0] == [Stage("query_compressor", f"{between}, anew for each question", "image", 36, 4)]
     assert places[1] == [Stage("query_compressor", f"{between}, once for every question", "image", 36, 4)]
     assert asking.answered[0].read_tokens == 12 + 4
-    for text in (markdown(found), html(found)):
+    for text in (markdown.render(found), html.render(found)):
         assert "Question, read for the compressor" in text
         assert "anew for each question" in text
