@@ -15,7 +15,8 @@ import torch
 import paring
 import paring.pipeline as pipeline
 import paring_runtimes
-from paring.pipeline import Converted, gate, transform
+from paring.gates import gate
+from paring.pipeline import Converted, transform
 from paring.quality import Quality
 from paring.recipe import build_recipe
 from paring.sources import digest, load_model

@@ -14,7 +14,7 @@ import pytest
 
 import paring
 from paring.data import ImageData, Preprocess
-from paring.pipeline import gate
+from paring.gates import gate
 from paring.quality import Z, quality
 from paring.recipe import Robustness, build_recipe
 from paring.robustness import Conditions, robustness

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from paring.transforms._vision_language import VisionLanguage, open_vision_language
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz.,:"
 SPECIAL = ["<unk>", "<s>", "</s>", "<image>"]
@@ -165,3 +168,16 @@ def picture(seed: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
 def pixels(batch: int = 2, seed: int = 0) -> torch.Tensor:
     """Prepared images, [B, 3, H, W]."""
     return torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def opened(**options: Any) -> VisionLanguage:
+    """`llava` as paring's parts."""
+    return open_vision_language(llava(**options))
+
+
+def changed(model: VisionLanguage, method: Any, config: Any) -> VisionLanguage:
+    """A copy of `model` that a method has nothing against, changed by it."""
+    assert method.check(model, config) == []
+    found = method.apply(copy.deepcopy(model), config)
+    assert isinstance(found, VisionLanguage)
+    return found

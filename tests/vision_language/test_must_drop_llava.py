@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from llava_files import llava, pixels
+from llava_files import llava, opened, pixels
 
 from paring.transforms import fast_v, must_drop, window_merge
 from paring.transforms._decoder import Decoder, Growing, Tokens
@@ -16,10 +16,6 @@ from paring.transforms._vision_language import Prefilled, VisionLanguage, open_v
 
 TEXTS = (torch.tensor([[1, 9, 12], [1, 20, 7]]), torch.tensor([[8, 30, 11, 6], [22, 10, 5, 13]]))
 BUDGETS = {"layers": (0, 2), "budgets": (12, 5)}
-
-
-def opened(**options: Any) -> VisionLanguage:
-    return open_vision_language(llava(**options))
 
 
 def read(model: VisionLanguage, images: torch.Tensor, before: int = 3) -> Prefilled:

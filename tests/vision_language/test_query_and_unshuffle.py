@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from llava_files import SIDE, llava, pixels
+from llava_files import SIDE, changed, llava, opened, pixels
 from torch import nn
 
 from paring.transforms import must_drop, pixel_unshuffle, sparse_vlm, token_pool, window_merge
@@ -20,17 +19,6 @@ from paring_exporters.vision_language import export
 from paring_runtimes.errors import ExportError
 
 BEFORE, AFTER = torch.tensor([[1, 9, 12]]), torch.tensor([[8, 30, 11, 6, 22, 13]])
-
-
-def opened(**options: Any) -> VisionLanguage:
-    return open_vision_language(llava(**options))
-
-
-def changed(model: VisionLanguage, method: Any, config: Any) -> VisionLanguage:
-    assert method.check(model, config) == []
-    found = method.apply(copy.deepcopy(model), config)
-    assert isinstance(found, VisionLanguage)
-    return found
 
 
 def read(model: VisionLanguage, images: torch.Tensor, after: torch.Tensor = AFTER) -> Prefilled:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from llava_files import llava, pixels
+from llava_files import changed, opened, pixels
 
 from paring.transforms import attention_mean, k_medoids, token_pool
-from paring.transforms._vision_language import VisionLanguage, open_vision_language
 from paring_exporters.language import LanguageRequest
 from paring_exporters.language.parity import prompts
 from paring_exporters.vision_language import export, files_of, vision_language_facts
@@ -20,17 +18,6 @@ from paring_runtimes.generation.image_facts import image_facts
 from paring_runtimes.generation.language_model import LanguageModel
 
 LAST = 2  # of three blocks: the selected layer is the last but one
-
-
-def opened(**options: Any) -> VisionLanguage:
-    return open_vision_language(llava(**options))
-
-
-def changed(model: VisionLanguage, method: Any, config: Any) -> VisionLanguage:
-    assert method.check(model, config) == []
-    found = method.apply(copy.deepcopy(model), config)
-    assert isinstance(found, VisionLanguage)
-    return found
 
 
 @pytest.mark.parametrize(("stride", "tokens"), [(6, 1), (4, 4), (3, 4), (2, 9)])

@@ -25,7 +25,7 @@ from .transforming import transform
 from .transforms._opening import canonical
 from .vision_language import convert_vision_language
 
-__all__ = ["Converted", "convert", "gate"]
+__all__ = ["Converted", "convert"]
 
 
 def convert(

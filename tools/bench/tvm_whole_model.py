@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import copy
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +25,9 @@ import paring_runtimes
 from paring.transforms import shift_linear
 from paring_exporters import exporters
 from paring_exporters.request import Request
+from paring_exporters.tvm.turns import turn_ms
 
 SETTLE_SECONDS = 0.15  # workers of the side before wait for work in a loop
-
-
 FILES = {
     "TVM shift": "shift/model.so",
     "TVM fp32": "plain/model.so",
@@ -55,20 +52,6 @@ def write(name: str, folder: Path) -> None:
     quantize_dynamic(folder / "plain/model.onnx", folder / "plain/int8.onnx", weight_type=QuantType.QInt8)
 
 
-def turn_ms(call: Callable[[], object], seconds: float) -> float:
-    """Run untimed until the workers of the side before sleep, then return the median of calls, ms."""
-    end = time.perf_counter() + SETTLE_SECONDS
-    while time.perf_counter() < end:
-        call()
-    times: list[int] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < end:
-        begin = time.perf_counter_ns()
-        call()
-        times.append(time.perf_counter_ns() - begin)
-    return float(np.median(times)) / 1e6
-
-
 def measure(found: dict[str, Path], batch: int, threads: int, turns: int, seconds: float) -> None:
     """Print the table of one batch size."""
     sessions = {name: paring_runtimes.load(path, threads=threads) for name, path in found.items()}
@@ -80,7 +63,7 @@ def measure(found: dict[str, Path], batch: int, threads: int, turns: int, second
     times = {name: [] for name in calls}
     for _ in range(turns):
         for name, call in calls.items():
-            times[name].append(turn_ms(call, seconds))
+            times[name].append(turn_ms(call, seconds, SETTLE_SECONDS))
     print(f"batch {batch}, {threads} threads, {turns} turns")
     for name, values in times.items():
         print(f"  {name:<18} {np.median(values):8.2f} ms")

@@ -7,7 +7,6 @@ segmentation fault (in `ToJSONGraph`, when a TuneContext is made), for a trivial
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from paring_exporters.tvm.shift_database import Comparison, Database, Timing
 from paring_exporters.tvm.shift_linear import shift_linear
 from paring_exporters.tvm.shift_problem import Schedule, ShiftShape
 from paring_exporters.tvm.target import VNNI, describe, has
+from paring_exporters.tvm.turns import median_ms, turn_ms
 
 Call = Callable[[], object]
 # 32 vector registers less the decoded weights, a table and what is on its way.
@@ -75,7 +75,7 @@ def kernel_call(shape: ShiftShape, schedule: Schedule, target: Any) -> Call:
 
 def measure(shape: ShiftShape, schedule: Schedule, target: Any) -> float:
     """Return a kernel's median time, ms, compiled here and now."""
-    return _median_ms(kernel_call(shape, schedule, target), _SECONDS)
+    return median_ms(kernel_call(shape, schedule, target), _SECONDS)
 
 
 def tune(
@@ -100,7 +100,8 @@ def compare(shape: ShiftShape, target: Any, folder: str | Path, threads: int) ->
     """Time the fastest known schedule and ONNX Runtime's MatMulNBits in turns, and record both."""
     best = tune(shape, target, folder)
     sides = (kernel_call(shape, best.schedule, target), baseline_call(shape, threads))
-    times = np.array([[_turn_ms(side) for side in sides] for _ in range(_TURNS)])
+    settle = _SETTLE_SECONDS
+    times = np.array([[turn_ms(side, settle / 2, settle) for side in sides] for _ in range(_TURNS)])
     ours, theirs = np.median(times, axis=0)
     ratio = float(np.median(times[:, 1] / times[:, 0]))
     made = Comparison(
@@ -108,22 +109,3 @@ def compare(shape: ShiftShape, target: Any, folder: str | Path, threads: int) ->
     )
     Database(folder).add(made)
     return made
-
-
-def _turn_ms(call: Call) -> float:
-    """Run untimed until the threads of the side before sleep, then return the median of calls."""
-    end = time.perf_counter() + _SETTLE_SECONDS
-    while time.perf_counter() < end:
-        call()
-    return _median_ms(call, _SETTLE_SECONDS / 2)
-
-
-def _median_ms(call: Call, seconds: float) -> float:
-    call()
-    times: list[int] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < end:
-        begin = time.perf_counter_ns()
-        call()
-        times.append(time.perf_counter_ns() - begin)
-    return round(float(np.median(times)) / 1e6, 6)

@@ -83,10 +83,11 @@ def read_scores(native: NativeSession, model: LanguageModel, ids: NDArray[Any]) 
         [batch, length] fp32.
     """
     batch, length = ids.shape
+    names, written = filter_cache(model, "cache"), filter_cache(model, "updated")
     buffers: dict[str, NDArray[Any]] = {}
     scores = np.zeros((batch, 0), np.float32)
     for start, tokens, capacity in reading_plan(length, 1):
-        for name in filter_cache(model, "cache"):
+        for name in names:
             old = buffers.get(name)
             if old is None or old.shape[2] < capacity:
                 buffers[name] = lengthened(old, model, batch, capacity)
@@ -96,7 +97,7 @@ def read_scores(native: NativeSession, model: LanguageModel, ids: NDArray[Any]) 
             "length": np.full(batch, length),
         }
         scores = np.zeros((batch, capacity), np.float32)
-        updated = dict(zip(filter_cache(model, "updated"), buffers.values(), strict=True))
+        updated = dict(zip(written, buffers.values(), strict=True))
         native.bind({**feeds, **buffers}, {"scores": scores, **updated})()
     return scores[:, :length]
 

@@ -40,6 +40,7 @@ from parts import (
     loss_of,
     question_state,
 )
+from trained import compressor_of, part
 from transformers import AutoTokenizer
 
 WHOLE = GRID[0] * GRID[1]
@@ -153,15 +154,10 @@ class Trainer:
     def load(self, file: Path) -> None:
         """What `save` wrote."""
         state = {name: own.float() for name, own in load_file(file).items()}
-
-        def under(begin: str) -> dict[str, torch.Tensor]:
-            return {name[len(begin) :]: own for name, own in state.items() if name.startswith(begin)}
-
-        set_peft_model_state_dict(self.lm, under("adapters."))
-        self.parts.projector.load_state_dict(under("projector."))
+        set_peft_model_state_dict(self.lm, part(state, "adapters."))
+        self.parts.projector.load_state_dict(part(state, "projector."))
         for tokens in STRIDES:
-            down = {f"down.{name}": own for name, own in under(f"down.{tokens}.").items()}
-            self.parts.compressors[str(tokens)].load_state_dict(under("compressor.") | down)
+            self.parts.compressors[str(tokens)].load_state_dict(compressor_of(state, tokens))
 
     def save(self, folder: Path) -> None:
         """What was trained, once each, fp16."""

@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 
 ASSET = Path(__file__).parent / "small_vlm.safetensors"
 SCALE = 2.0  # lora_alpha over rank
-COUNTS = (1, 4, 16, 36)
 
 
 def put_in(model: Any, file: Path) -> None:
@@ -32,16 +31,22 @@ def put_in(model: Any, file: Path) -> None:
                 linear.weight += SCALE * state[name.replace("lora_A", "lora_B")] @ down
 
 
+def part(state: dict[str, torch.Tensor], begin: str) -> dict[str, torch.Tensor]:
+    """What of a state is named `begin` and more, without it."""
+    return {name[len(begin) :]: own for name, own in state.items() if name.startswith(begin)}
+
+
+def compressor_of(state: dict[str, torch.Tensor], tokens: int) -> dict[str, torch.Tensor]:
+    """The state of the compressor to so many tokens: what all share, and its own query convolution."""
+    own = {f"down.{name}": one for name, one in part(state, f"down.{tokens}.").items()}
+    return part(state, "compressor.") | own
+
+
 def write_compressors(file: Path, folder: Path) -> list[Path]:
     """`compressor-N.safetensors` for N visual tokens each, as `query_compressor.weights` takes it."""
     state = {name: own.float() for name, own in load_file(file).items()}
-    shared = {
-        name.removeprefix("compressor."): own for name, own in state.items() if name.startswith("compressor.")
-    }
     written = []
-    for tokens in COUNTS:
-        begin = f"down.{tokens}."
-        own = {f"down.{name[len(begin) :]}": one for name, one in state.items() if name.startswith(begin)}
+    for tokens in sorted({int(name.split(".")[0]) for name in part(state, "down.")}):
         written.append(folder / f"compressor-{tokens}.safetensors")
-        save_file(shared | own, written[-1])
+        save_file(compressor_of(state, tokens), written[-1])
     return written

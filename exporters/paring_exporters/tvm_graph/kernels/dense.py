@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm import tirx
 
 from paring_exporters.tvm.shift_codes import LANES
 from paring_exporters.tvm.target import has
 from paring_exporters.tvm.tir import T, function, lanes, local, store
 
-from .rows import Rows, tiles
+from .rows import rows_of, tiles
 from .vectors import fma, gelu, loaded, splat, store_some, tail_of
+
+Columns = Callable[[Any, int], Any]  # a place of the depth and a vector of a tile to 16 columns
 
 
 class Tiling(NamedTuple):
@@ -86,23 +87,44 @@ def dense(name: str, layer: Dense, tiling: Tiling) -> Any:
         layer: extents.
         tiling: of which the panels are.
     """
+
+    def weight(panels: int) -> Callable[[Any], Columns]:
+        given = T.arg("weight", T.buffer((panels, layer.in_features, tiling.panel), "float32"))
+        return lambda panel: lambda k, part: given[panel, k, lanes(part * LANES, LANES)]
+
+    return over_panels(name, layer, tiling, weight)
+
+
+def over_panels(
+    name: str, layer: Dense, tiling: Tiling, weight: Callable[[int], Callable[[Any], Columns]]
+) -> Any:
+    """Return the PrimFunc of a layer whose weight is read a panel at a time, by all rows one after the other.
+
+    Args:
+        name: of the function.
+        layer: extents.
+        tiling: of which the panels are.
+        weight: told how many panels there are, declares the arguments between x and bias; what it returns
+            emits, at the beginning of a panel, what is needed, and returns the panel's columns.
+    """
     panels = -(-layer.out_features // tiling.panel)
 
     def emit() -> None:
-        rows = Rows(tirx.Var("n", "int64") if layer.batch is None else layer.batch, layer.middle)
+        rows = rows_of(layer.batch, layer.middle)
         x = rows.argument("x", layer.in_features)
-        weight = T.arg("weight", T.buffer((panels, layer.in_features, tiling.panel), "float32"))
+        columns_of = weight(panels)
         bias = T.arg("bias", T.buffer((panels * tiling.panel,), "float32"))
         residual = rows.argument("residual", layer.out_features) if layer.residual else None
         y = rows.argument("y", layer.out_features)
         x, y = rows.seen(x), rows.seen(y)
         residual = None if residual is None else rows.seen(residual)
         with T.parallel(0, panels) as panel:
+            columns = columns_of(panel)
 
             def tile(first: Any, count: int) -> None:
                 sums = product(
                     lambda row, k: x[first + row, k],
-                    lambda k, part: weight[panel, k, lanes(part * LANES, LANES)],
+                    columns,
                     layer.in_features,
                     count,
                     tiling.vectors,
@@ -114,9 +136,7 @@ def dense(name: str, layer: Dense, tiling: Tiling) -> Any:
     return function(name, emit)
 
 
-def product(
-    value: Callable[[int, Any], Any], columns: Callable[[Any, int], Any], depth: Any, count: int, vectors: int
-) -> Any:
+def product(value: Callable[[int, Any], Any], columns: Columns, depth: Any, count: int, vectors: int) -> Any:
     """Emit the sums of a tile over `depth`; return the registers [count, vectors, 16].
 
     Args:

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import tirx
-
 from paring_exporters.tvm.shift_codes import LANES
 from paring_exporters.tvm.tir import T, function, lanes, local, store
 
-from .rows import Rows
+from .rows import rows_of
 from .vectors import fma, loaded, shared, splat, total
 
 
@@ -29,7 +27,7 @@ def layer_norm(name: str, norm: LayerNorm, threads: int) -> Any:
     """Return the PrimFunc: x, weight [width], bias [width], y."""
 
     def emit() -> None:
-        rows = Rows(tirx.Var("n", "int64") if norm.batch is None else norm.batch, norm.middle)
+        rows = rows_of(norm.batch, norm.middle)
         x = rows.argument("x", norm.width)
         weight, bias = (T.arg(name, T.buffer((norm.width,), "float32")) for name in ("weight", "bias"))
         y = rows.argument("y", norm.width)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
+
+from tvm import tirx
 
 from paring_exporters.tvm.tir import T
 
@@ -41,6 +43,11 @@ class Rows:
         return T.decl_buffer(shape, argument.dtype, data=argument.data)
 
 
+def rows_of(batch: int | None, middle: tuple[int, ...]) -> Rows:
+    """The rows of a kernel's operands, inside of its function; a batch of None stays open."""
+    return Rows(tirx.Var("n", "int64") if batch is None else batch, middle)
+
+
 def tiles(rows: Any, size: int, emit: Callable[[Any, int], None]) -> None:
     """Emit a loop over tiles of `size` rows, then smaller ones for what is left; `rows` may be open.
 
@@ -55,9 +62,3 @@ def tiles(rows: Any, size: int, emit: Callable[[Any, int], None]) -> None:
             emit(T.Bind(done + at * count), count)
         done = done + found * count
         done = done if isinstance(done, int) else T.Bind(done)
-
-
-def symbolic(shape: Sequence[Any]) -> Rows:
-    """The rows of an operand [batch, *middle, width]: middle and width must be fixed."""
-    batch, *middle, _ = shape
-    return Rows(batch, tuple(int(size) for size in middle))

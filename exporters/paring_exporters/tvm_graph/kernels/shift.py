@@ -9,11 +9,11 @@ Both read 4 bits a weight from memory. ShiftAddViT, https://arxiv.org/abs/2306.0
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm import tirx
 
 from paring_exporters.tvm.shift_codes import LANES, codes, unit_bytes
 from paring_exporters.tvm.shift_problem import Schedule, ShiftShape
@@ -23,8 +23,8 @@ from paring_exporters.tvm.target import VNNI, has
 from paring_exporters.tvm.tir import T, function, lanes, store
 
 from .avx2_tile import AVX2, Avx2Tile
-from .dense import Dense, Tiling, finish, product
-from .rows import Rows, tiles
+from .dense import Columns, Dense, Tiling, finish, over_panels
+from .rows import rows_of, tiles
 from .vectors import shared, splat
 
 _UNIT = 2.0**-6  # what a 4-bit code's integer of 1 stands for
@@ -44,16 +44,11 @@ def tile_for(target: Any, shape: ShiftShape) -> Tile:
     return PortableTile(shape, Schedule(row_block=2))
 
 
-def rows_of(layer: Dense) -> Rows:
-    """The rows of a layer's operands."""
-    return Rows(tirx.Var("n", "int64") if layer.batch is None else layer.batch, layer.middle)
-
-
 def quantise(name: str, layer: Dense, threads: int) -> Any:
     """Return the PrimFunc: x, words int32 [*, words], scale fp32 [*, 1], total int32 [*, 1]."""
 
     def emit() -> None:
-        rows = rows_of(layer)
+        rows = rows_of(layer.batch, layer.middle)
         x = rows.argument("x", layer.in_features)
         words = rows.argument("words", words_of(layer.in_features), "int32")
         scale, total = rows.argument("scale", 1), rows.argument("total", 1, "int32")
@@ -72,7 +67,7 @@ def integer_layer(name: str, layer: Dense, tile: Tile) -> Any:
     shape, block = tile.shape, tile.schedule.row_block  # type: ignore[attr-defined]
 
     def emit() -> None:
-        rows = rows_of(layer)
+        rows = rows_of(layer.batch, layer.middle)
         words = rows.argument("words", words_of(layer.in_features), "int32")
         scale, total = rows.argument("scale", 1), rows.argument("total", 1, "int32")
         weight = T.arg("weight", T.buffer((shape.blocks, shape.units, unit_bytes(4)), "uint8"))
@@ -112,37 +107,22 @@ def paired(nibbles: NDArray[np.uint8], in_features: int, panel: int) -> NDArray[
 
 def float_layer(name: str, layer: Dense, tiling: Tiling) -> Any:
     """Return the PrimFunc: x, weight (`paired`), scale and bias of the panels' columns, residual, y."""
-    panels = -(-layer.out_features // tiling.panel)
     pairs = -(-layer.in_features // 2)
 
-    def emit() -> None:
-        rows = rows_of(layer)
-        x = rows.argument("x", layer.in_features)
-        weight = T.arg("weight", T.buffer((panels, pairs, tiling.panel), "uint8"))
-        scale, bias = (T.arg(n, T.buffer((panels * tiling.panel,), "float32")) for n in ("scale", "bias"))
-        residual = rows.argument("residual", layer.out_features) if layer.residual else None
-        y = rows.argument("y", layer.out_features)
-        x, y = rows.seen(x), rows.seen(y)
-        residual = None if residual is None else rows.seen(residual)
-        with T.parallel(0, panels) as panel:
+    def weight(panels: int) -> Callable[[Any], Columns]:
+        given = T.arg("weight", T.buffer((panels, pairs, tiling.panel), "uint8"))
+        scale = T.arg("scale", T.buffer((panels * tiling.panel,), "float32"))
+
+        def columns_of(panel: Any) -> Columns:
             decoded = T.alloc_buffer((pairs * 2, tiling.panel), "float32")
             with T.serial(0, pairs) as pair:
                 for part in range(tiling.vectors):
-                    _decode(weight, scale, decoded, panel, pair, part)
+                    _decode(given, scale, decoded, panel, pair, part)
+            return lambda k, part: decoded[k, lanes(part * LANES, LANES)]
 
-            def tile(first: Any, count: int) -> None:
-                sums = product(
-                    lambda row, k: x[first + row, k],
-                    lambda k, part: decoded[k, lanes(part * LANES, LANES)],
-                    layer.in_features,
-                    count,
-                    tiling.vectors,
-                )
-                finish(layer, sums, bias, residual, y, (first, count), panel)
+        return columns_of
 
-            tiles(rows.count, tiling.rows, tile)
-
-    return function(name, emit)
+    return over_panels(name, layer, tiling, weight)
 
 
 def _decode(weight: Any, scale: Any, decoded: Any, panel: Any, pair: Any, part: int) -> None:
