@@ -1,4 +1,4 @@
-"""`filter.onnx`: the columns that PyTorch chooses, at any length, read a chunk at a time."""
+"""The filter's graphs: the columns that PyTorch chooses, at any length, read a chunk at a time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from language_models import build_language
 from paring.transforms._decoder import Decoder, open_decoder
 from paring.transforms._decoder.causal import causal_attention
 from paring.transforms._gem_filter import pooled
-from paring.transforms.gem_filter import ChunkScorer, Config, PromptFilter, layer_scores
+from paring.transforms.gem_filter import Config, PromptFilter, filter_layers, layer_scores
 from paring_exporters.language import DATA, FILTER, LanguageRequest, export, generation_facts
 from paring_exporters.language.filter_parity import FilterGraph, _margin, compare, expected, lengths_for
 from paring_profiles import macs
 from paring_profiles.generation.cost import filtering
 from paring_runtimes.engines import Options, engines
 from paring_runtimes.generation import in_place_cache
-from paring_runtimes.generation.language_model import language_model_of
+from paring_runtimes.generation.filter_layers import FilterLayers
+from paring_runtimes.generation.language_model import LanguageModel, language_model_of
 
 CONFIG = Config(k=20, layer=1, pin_first=1)
 
@@ -41,8 +42,8 @@ def prompts(length: int, batch: int = 3) -> torch.Tensor:
 
 def opened(decoder: Decoder, folder: Path, config: Config = CONFIG) -> FilterGraph:
     facts = generation_facts(decoder, "fp32", False, config)
-    model = language_model_of(folder, {"generation": facts}, {FILTER: ""})
-    return FilterGraph(engines()["onnxruntime"].open_session(folder / FILTER, Options()), model)
+    model = language_model_of(folder, {"generation": facts}, dict.fromkeys(facts["filter"]["files"], ""))
+    return FilterGraph(FilterLayers(folder, model, engines()["onnxruntime"], Options()))
 
 
 @pytest.mark.parametrize("length", [1, 19, 20, 21, 64, 128])
@@ -73,46 +74,52 @@ def test_columns_are_those_of_pytorch(  # type: ignore[no-untyped-def]
 def test_scoring_by_chunks_changes_nothing(layer: int) -> None:
     """Long rope's frequencies depend on how far the whole prompt reaches, not on the chunk."""
     decoder, ids = open_decoder(build_language("Phi-3, LongRoPE")), prompts(60)
-    scorer = ChunkScorer(decoder, Config(layer=layer))
     _, heads, width = decoder.cache_shape()
-    cache = [torch.zeros(3, heads, 64, width) for _ in range(2 * layer + 1)]
+    chunks = list(ids.split(7, 1))
     with torch.inference_mode():
-        for chunk in ids.split(7, 1):
-            start = int(cache[-1].abs().sum((0, 1, 3)).count_nonzero())
-            places = torch.arange(start, start + chunk.shape[1]).expand(3, -1)
-            scores, *cache = scorer(chunk, places, torch.full((3,), 60), cache)
+        for own in filter_layers(decoder, Config(layer=layer)):
+            cache = [torch.zeros(3, heads, 64, width) for _ in range(1 if own.scores else 2)]
+            for index, chunk in enumerate(chunks):
+                places = torch.arange(7 * index, 7 * index + chunk.shape[1]).expand(3, -1)
+                chunks[index], *cache = own(chunk, places, torch.full((3,), 60), cache)
         wanted = pooled(layer_scores(decoder, ids, None, [layer])[0])
-    torch.testing.assert_close(scores[:, :60], wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(chunks[-1][:, :60], wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_weights_are_stored_once(exported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     decoder, folder = exported
     export(decoder, LanguageRequest(in_place=False), tmp_path)
     assert (folder / DATA).stat().st_size == (tmp_path / DATA).stat().st_size
-    graph = onnx.load(folder / FILTER, load_external_data=False).graph
-    places = {e.value for w in graph.initializer for e in w.external_data if e.key == "location"}
-    assert places == {DATA}
+    for layer in range(2):
+        graph = onnx.load(folder / FILTER.format(layer), load_external_data=False).graph
+        places = {e.value for w in graph.initializer for e in w.external_data if e.key == "location"}
+        assert places == {DATA}
+
+
+def counted(folder: Path, model: LanguageModel, layer: int, length: int) -> int:
+    feeds = filtering(model, layer, length, 64)
+    return macs.count(folder / FILTER.format(layer), {n: v.shape for n, v in feeds.items()}, feeds).total
 
 
 def test_of_the_filter_layer_only_keys_and_one_query_are_computed(exported) -> None:  # type: ignore[no-untyped-def]
     _, folder = exported
-    graph = onnx.load(folder / FILTER, load_external_data=False).graph
-    kinds = Counter(node.op_type for node in graph.node)
-    assert (kinds["Attention"], kinds["TensorScatter"]) == (1, 3)  # layer 0; of layer 1 the keys
-    assert [value.name for value in graph.input][3:] == ["cache.0.key", "cache.0.value", "cache.1.key"]
+    graphs = [onnx.load(folder / FILTER.format(layer), load_external_data=False).graph for layer in range(2)]
+    kinds = [Counter(node.op_type for node in graph.node) for graph in graphs]
+    assert [(kind["Attention"], kind["TensorScatter"]) for kind in kinds] == [(1, 2), (0, 1)]
+    taken = [[value.name for value in graph.input] for graph in graphs]
+    assert taken == [
+        ["input_ids", "positions", "length", "cache.key", "cache.value"],
+        ["hidden", "positions", "length", "cache.key"],
+    ]
     decoder, _ = exported
-    model = opened(decoder, folder).model
-    feeds = filtering(model, 50, 64)
-    long, short = (
-        macs.count(folder / FILTER, {n: v.shape for n, v in f.items()}, f)
-        for f in (feeds, filtering(model, 1, 64))
-    )
+    model = opened(decoder, folder).layers.model
+    long, short = (sum(counted(folder, model, layer, length) for layer in range(2)) for length in (50, 1))
     first, second = decoder.opened()[0], decoder.opened()[1].attention
     mlp = sum(weight.numel() for weight in first.mlp.parameters() if weight.dim() == 2)
     own = first.attention
     dense = sum(linear.weight.numel() for linear in (own.query, own.key, own.value, own.output))
     attention = 2 * 64 * own.query.weight.shape[0]
-    assert long.total - short.total == 49 * (mlp + dense + attention + second.key.weight.numel())
+    assert long - short == 49 * (mlp + dense + attention + second.key.weight.numel())
 
 
 @pytest.mark.parametrize("window", [None, 1, 7, 500])
@@ -153,6 +160,9 @@ def test_the_margin_is_between_what_was_lost_and_won() -> None:
 def test_the_manifest_tells_of_it(exported) -> None:  # type: ignore[no-untyped-def]
     decoder, _ = exported
     facts = generation_facts(decoder, "fp32", False, Config(k=7, pin_last=2))
-    told = {"file": FILTER, "k": 7, "layer": 13 * facts["layers"] // 32, "pin_first": 0, "pin_last": 2}
+    layer = 13 * facts["layers"] // 32
+    told = {"k": 7, "layer": layer, "pin_first": 0, "pin_last": 2}
+    told |= {"files": [FILTER.format(index) for index in range(layer + 1)]}
+    told |= {"hidden_size": decoder.head.weight.shape[1]}
     assert facts["filter"] == told
     assert "filter" not in generation_facts(decoder, "fp32", False)

@@ -236,7 +236,7 @@ def test_commands(folders: list[Path], tmp_path: Path) -> None:
         "2 layers",
         "2 key-value heads of 8",
         "context 128 tokens",
-        "prompt filter: filter.onnx",
+        "prompt filter: filter.0.onnx to filter.1.onnx",
     ):
         assert expected in shown
     refused = CliRunner().invoke(app(), ["run", str(folders[0]), "--random"])

@@ -51,15 +51,17 @@ def cost(session: GenerativeSession, tokens: int, reduce: int) -> int:
     assert model.in_place is not None
     if reduce != WHOLE:
         for _, length, capacity in reading_plan(tokens, 1):
-            total += _filter_macs(folder / model.filter.file, model, length, capacity)
+            for layer in range(len(model.filter.files)):
+                total += _filter_macs(folder, model, layer, length, capacity)
     for _, length, capacity in reading_plan(tokens // reduce, 1):
         total += _model_macs(folder / model.in_place, model, length, capacity)
     return total
 
 
 @functools.cache  # the ways share most pieces, and counting runs the graph
-def _filter_macs(path: Path, model: LanguageModel, length: int, capacity: int) -> int:
-    return _macs(path, filtering(model, length, capacity))
+def _filter_macs(folder: Path, model: LanguageModel, layer: int, length: int, capacity: int) -> int:
+    assert model.filter is not None
+    return _macs(folder / model.filter.files[layer], filtering(model, layer, length, capacity))
 
 
 @functools.cache

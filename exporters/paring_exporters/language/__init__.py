@@ -5,8 +5,9 @@
   runtime binds as input and output at once, so that a step copies no cache. Attention reads the whole
   capacity, filled or not: buffers should be little longer than the text (tools/bench/language_decode.py).
 
-- `filter.onnx` (opset 24), where GemFilter is wanted, scores a long prompt's tokens: its first layers, over
-  buffers of their own in the same way. A runtime then chooses those that the others read.
+- `filter.0.onnx`, `filter.1.onnx`, ... (opset 24), where GemFilter is wanted, score a long prompt's tokens:
+  the first layers, a graph each, over buffers of their own in the same way. A runtime runs each on the whole
+  prompt before it opens the next, and then chooses the tokens that the model reads.
 
 All refer to `model.onnx.data`, which holds every weight once.
 """
@@ -38,7 +39,7 @@ from . import graphs
 from .rewrites import tidy
 from .translations import table
 
-ENTRY, IN_PLACE, FILTER, DATA = "model.onnx", "in_place.onnx", "filter.onnx", "model.onnx.data"
+ENTRY, IN_PLACE, FILTER, DATA = "model.onnx", "in_place.onnx", "filter.{}.onnx", "model.onnx.data"
 IN_PLACE_OPSET = 24  # the first with TensorScatter
 DTYPES = {"fp32": "float32", "fp16": "float16"}
 
@@ -51,7 +52,7 @@ class LanguageRequest:
         opset: of `model.onnx`.
         precision: "fp32" or "fp16": weights, arithmetic and cache; logits are fp32 either way.
         in_place: whether `in_place.onnx` is written too.
-        filter: how `filter.onnx` scores tokens; None for no such graph.
+        filter: how the filter's graphs score tokens; None for no such graphs.
     """
 
     opset: int = DEFAULT_OPSET
@@ -66,7 +67,7 @@ class ExportedLanguage:
 
     entry: Path
     in_place: Path | None
-    filter: Path | None
+    filter: tuple[Path, ...]  # a graph a layer
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     facts: dict[str, Any] = field(default_factory=dict)
@@ -95,8 +96,9 @@ def export(decoder: Decoder, request: LanguageRequest, folder: Path) -> Exported
         if request.in_place:
             nodes[IN_PLACE] = write(graphs.in_place(decoder), IN_PLACE_OPSET, folder / IN_PLACE, data)
         if request.filter is not None:
-            scorer = gem_filter.ChunkScorer(decoder, request.filter)
-            nodes[FILTER] = write(graphs.filtering(scorer), IN_PLACE_OPSET, folder / FILTER, data)
+            for index, graph in enumerate(graphs.filtering(decoder, request.filter)):
+                name = FILTER.format(index)
+                nodes[name] = write(graph, IN_PLACE_OPSET, folder / name, data)
     inputs, outputs = specs(folder / ENTRY)
     facts = {
         "opset": request.opset,
@@ -107,7 +109,8 @@ def export(decoder: Decoder, request: LanguageRequest, folder: Path) -> Exported
         "nodes": nodes,
     }
     in_place = folder / IN_PLACE if request.in_place else None
-    chosen = None if request.filter is None else folder / FILTER
+    count = 0 if request.filter is None else gem_filter.filter_layer(request.filter, len(decoder.layers)) + 1
+    chosen = tuple(folder / FILTER.format(index) for index in range(count))
     return ExportedLanguage(folder / ENTRY, in_place, chosen, inputs, outputs, facts)
 
 
@@ -116,7 +119,7 @@ def generation_facts(
 ) -> dict[str, Any]:
     """What a runtime needs to know of the cache and the filter, for the manifest's `graph.generation`."""
     layers, heads, width = decoder.cache_shape()
-    more = {} if filter is None else {"filter": filter_facts(filter, layers)}
+    more = {} if filter is None else {"filter": filter_facts(filter, decoder)}
     return {
         "layers": layers,
         "kv_heads": heads,
@@ -129,12 +132,14 @@ def generation_facts(
     }
 
 
-def filter_facts(config: gem_filter.Config, layers: int) -> dict[str, Any]:
-    """`graph.generation.filter`: the file, how many tokens stay, and the defaults of what is pinned."""
+def filter_facts(config: gem_filter.Config, decoder: Decoder) -> dict[str, Any]:
+    """`graph.generation.filter`: the files, how many tokens stay, and the defaults of what is pinned."""
+    layer = gem_filter.filter_layer(config, len(decoder.layers))
     return {
-        "file": FILTER,
+        "files": [FILTER.format(index) for index in range(layer + 1)],
+        "hidden_size": int(decoder.head.weight.shape[1]),
         "k": config.k,
-        "layer": gem_filter.filter_layer(config, layers),
+        "layer": layer,
         "pin_first": config.pin_first,
         "pin_last": config.pin_last,
     }

@@ -1,4 +1,4 @@
-"""Does `filter.onnx`, as the runtime drives it, choose the columns that PyTorch chooses on the whole prompt?
+"""Do the filter's graphs, as the runtime drives them, choose what PyTorch chooses on the whole prompt?
 
 A choice is discrete: where a column's score lies within rounding error of the k-th score, two correct
 implementations may differ. `margin` is the widest gap between the score of a column lost and of one won in
@@ -17,10 +17,9 @@ import torch
 from paring.transforms._decoder import Decoder
 from paring.transforms._gem_filter import pooled, select
 from paring.transforms.gem_filter import Config, filter_layer, layer_scores
-from paring_runtimes.engines import NativeSession
+from paring_runtimes.generation.filter_layers import FilterLayers, read_scores
 from paring_runtimes.generation.in_place_cache import CHUNK
-from paring_runtimes.generation.language_model import LanguageModel
-from paring_runtimes.generation.prompt_filter import best, read_scores
+from paring_runtimes.generation.prompt_filter import best
 
 from ..parity import TIE_MARGIN, TOLERANCES
 from .parity import Prompt
@@ -30,14 +29,13 @@ Choice = tuple[np.ndarray, np.ndarray]  # scores [B, S] fp32, and the columns th
 
 @dataclass(frozen=True)
 class FilterGraph:
-    """`filter.onnx`, open, and what the manifest says of it."""
+    """The filter's graphs, as a runtime runs them."""
 
-    native: NativeSession
-    model: LanguageModel
+    layers: FilterLayers
 
     def choose(self, ids: np.ndarray, k: int, pin: tuple[int, int]) -> Choice:
         """Read prompts [B, S] by chunks and keep the k best tokens of each row."""
-        scores = read_scores(self.native, self.model, ids)
+        scores = read_scores(self.layers, ids)
         return scores, np.array([best(row, k, pin) for row in scores])
 
 
@@ -110,7 +108,7 @@ def failure(cases: list[FilterCase]) -> str | None:
     if bad is None:
         return None
     return (
-        f"filter.onnx, {bad.name}: scores differ by {bad.max_abs:.3g} ({bad.max_rel:.3g} of the largest),"
+        f"{bad.name}: scores differ by {bad.max_abs:.3g} ({bad.max_rel:.3g} of the largest),"
         f" {bad.ties} of {bad.batch} rows keep other tokens, whose scores differ by up to {bad.margin:.3g}"
     )
 

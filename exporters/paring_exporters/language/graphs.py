@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from paring.transforms import gem_filter
 from paring.transforms._decoder import Decoder
 from paring.transforms._decoder.memory import KeyValue
-from paring.transforms.gem_filter import ChunkScorer
 
 BATCH, SEQUENCE, PAST, TOTAL, CAPACITY = 2, 3, 5, 8, 8  # of the example: none of them 0 or 1
 
@@ -65,21 +65,35 @@ class InPlaceGraph(nn.Module):
         return (logits.float(), *(value for own in memory for value in own))
 
 
-def filtering(scorer: ChunkScorer) -> Graph:
-    """GemFilter's first pass: `input_ids`, `positions`, `length`, `cache.0.key`, ... -> `scores`, buffers."""
-    decoder, count = scorer.decoder, 2 * scorer.layer + 1  # of the filter layer the keys only
-    layers, heads, width = decoder.cache_shape()
+def filtering(decoder: Decoder, config: gem_filter.Config) -> list[Graph]:
+    """GemFilter's first pass, a graph a layer: `input_ids`, `positions`, `length`, `cache.key`, `cache.value`
+    -> `hidden`, buffers; then `hidden`, ... -> `hidden`, buffers; at last `hidden`, ... -> `scores`, buffer.
+    """
+    layers = gem_filter.filter_layers(decoder, config)
+    return [_filter_layer(decoder, layer, index) for index, layer in enumerate(layers)]
+
+
+def _filter_layer(decoder: Decoder, layer: gem_filter.FilterLayer, index: int) -> Graph:
+    _, heads, width = decoder.cache_shape()
     ids = torch.randint(0, decoder.vocabulary, (BATCH, SEQUENCE))
     places = torch.arange(SEQUENCE).expand(BATCH, -1).contiguous()
-    cache = _buffers(decoder, (BATCH, heads, CAPACITY, width))[:count]
+    parts = ("key",) if layer.scores else ("key", "value")  # of the filter layer the keys only
+    cache = _buffers(decoder, (BATCH, heads, CAPACITY, width))[: len(parts)]
     batch = {0: "batch_size"}
     row = {**batch, 1: "sequence_length"}
+    with torch.no_grad():
+        x = ids if index == 0 else decoder.embedding(ids, places)
     return Graph(
-        module=scorer,
-        example=(ids, places, torch.full((BATCH,), SEQUENCE), cache),
-        shapes=(row, row, batch, [{**batch, 2: "capacity"}] * count),
-        inputs=("input_ids", "positions", "length", *names("cache", layers)[:count]),
-        outputs=("scores", *names("updated", layers)[:count]),
+        module=layer,
+        example=(x, places, torch.full((BATCH,), SEQUENCE), cache),
+        shapes=(row, row, batch, [{**batch, 2: "capacity"}] * len(parts)),
+        inputs=(
+            "hidden" if index else "input_ids",
+            "positions",
+            "length",
+            *(f"cache.{part}" for part in parts),
+        ),
+        outputs=("scores" if layer.scores else "hidden", *(f"updated.{part}" for part in parts)),
     )
 
 

@@ -15,7 +15,6 @@ from paring_profiles.result import PHASES
 from paring_runtimes.generation.image_facts import ImageFacts
 from paring_runtimes.generation.in_place_cache import reading_plan
 from paring_runtimes.generation.language_model import LanguageModel
-from paring_runtimes.generation.prompt_filter import filter_cache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +49,8 @@ def count(run: AnswerRun, answer: Answer) -> Cost:
     cost, model, folder, batch = Cost(), run.model, run.session.path, run.batch
     if answer.kept is not None and model.filter is not None:
         for _, length, capacity in reading_plan(len(run.asked.prompts[0]), 1):
-            cost.add("filter", folder / model.filter.file, filtering(model, length, capacity), batch)
+            for layer, name in enumerate(model.filter.files):
+                cost.add("filter", folder / name, filtering(model, layer, length, capacity), batch)
     if model.in_place is None or run.graphs.in_place is None:
         entry = folder / _entry(run)
         length = len(answer.read[0])
@@ -127,16 +127,17 @@ def in_place(model: LanguageModel, length: int, capacity: list[int]) -> Feeds:
     return feeds
 
 
-def filtering(model: LanguageModel, length: int, capacity: int) -> Feeds:
-    """Feeds of the filter's graph: `length` tokens into the first rows of buffers of this capacity."""
-    feeds: Feeds = {
-        "input_ids": np.zeros((1, length), np.int64),
-        "positions": np.arange(length)[None],
-        "length": np.array([length]),
-    }
-    return feeds | dict.fromkeys(
-        filter_cache(model, "cache"), np.zeros(model.cache_shape(1, capacity), model.dtype)
-    )
+def filtering(model: LanguageModel, layer: int, length: int, capacity: int) -> Feeds:
+    """Feeds of a filter's layer: `length` tokens into the first rows of buffers of this capacity."""
+    assert model.filter is not None
+    feeds: Feeds = {"positions": np.arange(length)[None], "length": np.array([length])}
+    if layer == 0:
+        feeds["input_ids"] = np.zeros((1, length), np.int64)
+    else:
+        feeds["hidden"] = np.zeros((1, length, model.filter.hidden_size), model.dtype)
+    for part in ("key",) if layer == model.filter.layer else ("key", "value"):
+        feeds[f"cache.{part}"] = np.zeros(model.cache_shape(1, capacity), model.dtype)
+    return feeds
 
 
 def with_image(run: AnswerRun) -> Feeds:

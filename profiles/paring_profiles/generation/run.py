@@ -110,10 +110,10 @@ class AnswerRun:
         self._filter = self._opened_filter()
 
     def _opened_filter(self) -> PromptFilter | None:
-        facts = self.model.filter
-        if self.graphs.chooser is None or facts is None or self.prompt_tokens <= facts.k:
+        layers = self.graphs.chooser
+        if layers is None or self.prompt_tokens <= layers.facts.k:
             return None
-        return PromptFilter(self.graphs.chooser, self.model, Options())
+        return PromptFilter(layers, Options())
 
     def __call__(self) -> Answer:
         """Answer once."""

@@ -32,12 +32,15 @@ class Options:
         providers: the engine's backends in order of preference; None means the CPU.
         provider_options: settings by provider's name.
         profile_to: start of the engine's own profile's path; None for no profile.
+        brief: whether the session is closed after a few runs, so that an engine need not prepare the weights,
+            which takes time and a copy of them.
     """
 
     threads: int | None = None
     providers: tuple[str, ...] | None = None
     provider_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     profile_to: Path | None = None
+    brief: bool = False
 
 
 class NativeSession(Protocol):

@@ -196,6 +196,8 @@ def _settings(ort: Any, options: Options) -> Any:
     # Idle workers otherwise spin for tens of milliseconds after every run, on cores that the product,
     # or the next model of a comparison, wants.
     settings.add_session_config_entry("session.force_spinning_stop", "1")
+    if options.brief:
+        settings.add_session_config_entry("session.disable_prepacking", "1")
     if options.profile_to is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(options.profile_to)

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 _STEP_ROWS = 64  # capacities are multiples of this
 _AHEAD_ROWS = 256  # new tokens that room is made for at once: a step reads its whole capacity
-CHUNK = 512  # tokens of a prompt at once: bounds the attention scores, [heads, chunk, capacity]
+CHUNK = 512  # tokens of a prompt at once, at most
+_LEAST_CHUNK = 128  # fewer at once take more time
+_SCORES = (
+    512 * 4096
+)  # a head's attention scores at once, [chunk, capacity]: chunks of long prompts are shorter
 _INDICES = ("input_ids", "positions", "last")
 
 
@@ -181,11 +185,14 @@ def reading_plan(longest: int, new_tokens: int) -> Iterator[tuple[int, int, int]
 
     The capacity grows along: early pieces need not attend to rows that are still empty.
     """
-    capacity = 0
-    for start in range(0, longest, CHUNK):
-        stop = min(start + CHUNK, longest)
+    capacity, start, tokens = 0, 0, CHUNK
+    while start < longest:
+        while tokens > _LEAST_CHUNK and tokens * (start + tokens) > _SCORES:
+            tokens //= 2
+        stop = min(start + tokens, longest)
         capacity = grown(capacity, stop + room(new_tokens)) if stop == longest else grown(capacity, stop)
         yield start, stop - start, capacity
+        start = stop
 
 
 def check_in_place(path: Path, native: NativeSession, model: LanguageModel) -> None:

@@ -23,14 +23,16 @@ class FilterModel:
     """`manifest.graph["generation"]["filter"]`: which tokens of a long prompt the model reads.
 
     Attributes:
-        file: the graph that chooses them.
+        files: the graphs that choose them, one a layer.
+        hidden_size: width of a token between them.
         k: how many tokens stay, unless a call says otherwise.
         layer: the layer whose attention scores them, counted from 0.
         pin_first: leading tokens that stay anyway, unless a call says otherwise.
         pin_last: last tokens that stay anyway, unless a call says otherwise.
     """
 
-    file: str
+    files: tuple[str, ...]
+    hidden_size: int
     k: int
     layer: int
     pin_first: int
@@ -136,13 +138,16 @@ def language_model_of(folder: Path, graph: Mapping[str, Any], files: Mapping[str
 def _filter(told: Any, files: Mapping[str, str], where: str) -> FilterModel | None:
     if told is None:
         return None
-    if not isinstance(told, dict) or told.get("file") not in files:
-        raise ArtifactError(
-            f"{where}: expected null or an object whose file is one of the files, given {told!r}"
-        )
-    least = {"k": 1, "layer": 0, "pin_first": 0, "pin_last": 0}
+    if not isinstance(told, dict):
+        raise ArtifactError(f"{where}: expected null or an object, given {told!r}")
+    if "file" in told:
+        raise ArtifactError(f"{where}: one graph for all layers, as older versions wrote it: convert again")
+    least = {"hidden_size": 1, "k": 1, "layer": 0, "pin_first": 0, "pin_last": 0}
     numbers = {key: _whole(told.get(key), low, f"{where}.{key}") for key, low in least.items()}
-    return FilterModel(told["file"], **numbers)
+    own, count = told.get("files"), numbers["layer"] + 1
+    if not isinstance(own, list) or len(own) != count or not set(own) <= set(files):
+        raise ArtifactError(f"{where}.files: expected {count} of the files, one a layer, given {own!r}")
+    return FilterModel(tuple(own), **numbers)
 
 
 def _configured_end_tokens(folder: Path) -> set[int]:

@@ -11,11 +11,11 @@ from paring_runtimes.engines import Engine, NativeSession, Options
 from paring_runtimes.errors import ArtifactError, EngineError
 from paring_runtimes.generation.concat_cache import check_concat
 from paring_runtimes.generation.deferred import DeferredSession
+from paring_runtimes.generation.filter_layers import FilterLayers
 from paring_runtimes.generation.image_facts import ImageFacts
 from paring_runtimes.generation.image_graphs import check_graphs, opened
 from paring_runtimes.generation.in_place_cache import check_in_place
 from paring_runtimes.generation.language_model import LanguageModel, language_model
-from paring_runtimes.generation.prompt_filter import check_filter
 from paring_runtimes.generation.session import GenerativeSession
 from paring_runtimes.manifest import Manifest
 
@@ -53,29 +53,11 @@ def open_language_model(
 
     in_place = _in_place(folder, model, engine, options)
     quiet = replace(options, profile_to=None)
+    chooser = None if model.filter is None else FilterLayers(folder, model, engine, options)
     if in_place is None:
-        entry_session = open_entry(options)
-        chooser = _filter(folder, model, engine, quiet, entry_session)
-        return GenerativeSession(entry_session, folder, manifest, model, None, chooser)
+        return GenerativeSession(open_entry(options), folder, manifest, model, None, chooser)
     deferred = DeferredSession(lambda: open_entry(quiet), in_place, manifest.inputs, manifest.outputs)
-    chooser = _filter(folder, model, engine, quiet, in_place)
     return GenerativeSession(deferred, folder, manifest, model, in_place, chooser)
-
-
-def _filter(
-    folder: Path, model: LanguageModel, engine: Engine, options: Options, like: NativeSession
-) -> DeferredSession | None:
-    """Return the filter's session, which the first long prompt opens: it has weights of its own in memory."""
-    if model.filter is None:
-        return None
-    path = folder / model.filter.file
-
-    def open_filter() -> NativeSession:
-        native = engine.open_session(path, options)
-        check_filter(path, native, model)
-        return native
-
-    return DeferredSession(open_filter, like, (), ())
 
 
 def _open_with_image(

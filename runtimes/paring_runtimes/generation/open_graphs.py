@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paring_runtimes.engines import NativeSession
+from paring_runtimes.generation.filter_layers import FilterLayers
 from paring_runtimes.generation.image_graphs import ImageGraphs
 
 
@@ -21,5 +22,5 @@ class OpenGraphs:
 
     entry: NativeSession
     in_place: NativeSession | None
-    chooser: NativeSession | None
+    chooser: FilterLayers | None
     image: ImageGraphs | None

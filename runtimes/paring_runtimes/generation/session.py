@@ -18,6 +18,7 @@ from paring_runtimes.generation.concat_cache import ConcatCache
 from paring_runtimes.generation.deferred import DeferredSession
 from paring_runtimes.generation.detokenizer import Detokenizer
 from paring_runtimes.generation.encoded_image import EncodedImage, encode, joined
+from paring_runtimes.generation.filter_layers import FilterLayers
 from paring_runtimes.generation.image_cache import ImageCache, check_prompt
 from paring_runtimes.generation.image_graphs import ImageGraphs
 from paring_runtimes.generation.image_input import prepare
@@ -68,7 +69,7 @@ class GenerativeSession(Session):
         manifest: Manifest,
         model: LanguageModel,
         in_place: NativeSession | None,
-        chooser: DeferredSession | None = None,
+        chooser: FilterLayers | None = None,
         graphs: ImageGraphs | None = None,
     ) -> None:
         super().__init__(native, path, manifest.inputs, manifest.outputs, manifest)
@@ -225,9 +226,7 @@ class GenerativeSession(Session):
         tokenizer, model = self.tokenizer, self.model
         begin_ns = perf_counter_ns()
         every = prompts_to_ids(prompts, tokenizer.encode, model)
-        opening_ns = perf_counter_ns()
         chooser = self._filter_for(every, options)
-        begin_ns += perf_counter_ns() - opening_ns
         rows = []
         for index, ids in enumerate(every):
             if model.image is not None:
@@ -244,18 +243,16 @@ class GenerativeSession(Session):
 
     def _filter_for(self, prompts: list[list[int]], options: Options) -> PromptFilter | None:
         """Return the open filter where a prompt is longer than what it keeps."""
-        native = self._chooser
-        if native is None or self.model.filter is None:
+        if self._chooser is None:
             if options.filter or {options.filter_k, options.pin_first, options.pin_last} != {None}:
                 raise InputError(
                     "filter, filter_k, pin_first, pin_last: this artifact has no filter;"
                     " convert with -t gem_filter"
                 )
             return None
-        chooser = PromptFilter(native, self.model, options)
+        chooser = PromptFilter(self._chooser, options)
         if options.filter is False or all(len(ids) <= chooser.k for ids in prompts):
             return None
-        native.open()
         return chooser
 
     def _cache_maker(self, options: Options, seeing: bool) -> Callable[[int, Images | None], Cache]:

@@ -8,17 +8,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_lm import POSITIONS, save_artifact
+from tiny_lm import HIDDEN, POSITIONS, save_artifact
 
 from paring_runtimes import ArtifactError, GenerativeSession, InputError, load
 from paring_runtimes.engines import NativeSession
 from paring_runtimes.generation import in_place_cache
+from paring_runtimes.generation.filter_layers import FilterLayers, read_scores
 from paring_runtimes.generation.in_place_cache import reading_plan
-from paring_runtimes.generation.prompt_filter import best, read_scores
+from paring_runtimes.generation.prompt_filter import best
 
 K = 8
 LONG = "a prompt of many more letters than stay"
 OPTIONS = {"max_new_tokens": 12}
+TOLD = {
+    "files": ["filter.0.onnx", "filter.1.onnx"],
+    "hidden_size": HIDDEN,
+    "k": K,
+    "layer": 1,
+    "pin_first": 0,
+    "pin_last": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +150,11 @@ def test_a_filter_that_is_not_there_is_missed(session: GenerativeSession, option
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"file": "none.onnx", "k": 8}, "whose file is one of the files"),
-        ({"file": "filter.onnx", "k": 0, "layer": 1, "pin_first": 0, "pin_last": 0}, "filter.k: expected"),
-        ({"file": "filter.onnx", "k": 8, "layer": 1, "pin_first": 0}, "filter.pin_last: expected"),
+        ({**TOLD, "files": ["filter.0.onnx", "none.onnx"]}, "filter.files: expected 2 of the files"),
+        ({**TOLD, "files": ["filter.0.onnx"]}, "filter.files: expected 2 of the files"),
+        ({**TOLD, "k": 0}, "filter.k: expected"),
+        ({**TOLD, "pin_last": None}, "filter.pin_last: expected"),
+        ({**TOLD, "file": "filter.onnx"}, "as older versions wrote it: convert again"),
         ("filter.onnx", "expected null or an object"),
     ],
 )
@@ -152,20 +163,19 @@ def test_a_wrong_manifest_is_refused(new_artifact: Callable[..., Path], told: An
         load(new_artifact(filter_k=8, told={"filter": told}))
 
 
-def test_another_graph_is_refused(new_artifact: Callable[..., Path]) -> None:
-    told = {"file": "in_place.onnx", "k": 8, "layer": 1, "pin_first": 0, "pin_last": 0}
-    with (
-        load(new_artifact(told={"filter": told})) as opened,
-        pytest.raises(ArtifactError, match="not a prompt filter that reads a chunk at a time"),
-    ):
-        opened.generate(LONG)
-
-
-def test_another_layer_s_graph_is_refused(new_artifact: Callable[..., Path]) -> None:
-    told = {"file": "filter.onnx", "k": 8, "layer": 0, "pin_first": 0, "pin_last": 0}
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["filter.1.onnx", "filter.1.onnx"], "not layer 0 of a prompt filter .* hidden, input_ids"),
+        (["filter.0.onnx", "in_place.onnx"], "not layer 1 of a prompt filter"),
+        (["filter.0.onnx", "filter.0.onnx"], "not layer 1 of a prompt filter"),
+    ],
+)
+def test_another_graph_is_refused(new_artifact: Callable[..., Path], files: list[str], message: str) -> None:
+    told = {**TOLD, "files": files}
     with (
         load(new_artifact(filter_k=8, told={"filter": told})) as opened,
-        pytest.raises(ArtifactError, match=r"missing or unknown: cache\.0\.value, cache\.1\.key"),
+        pytest.raises(ArtifactError, match=message),
     ):
         opened.generate(LONG)
 
@@ -179,31 +189,45 @@ def test_chunks_keep_the_same(
     assert [one.kept for one in filtering.generate([LONG, LONG[::-1]], **OPTIONS)] == expected
 
 
-def test_scores_come_from_buffers_no_longer_than_they_must_be(filtering: GenerativeSession) -> None:
-    """Each chunk is one run; buffers grow along, and those of the layers behind the filter's do not exist."""
+def test_a_layer_reads_the_whole_prompt_before_the_next_is_opened(filtering: GenerativeSession) -> None:
+    """Each chunk is one run of each layer; buffers grow along."""
     chooser, ids = filtering.open_graphs().chooser, np.arange(1100)[None] % 100
     assert chooser is not None
     watched = Watched(chooser)
-    scores = read_scores(watched, filtering.model, ids)
+    scores = read_scores(watched, ids)
     assert scores.dtype == np.float32
     assert np.array_equal(scores, ids)
     assert watched.calls == [
-        (tokens, {"cache.0.key": rows, "cache.0.value": rows, "cache.1.key": rows})
+        (layer, tokens, {f"cache.{part}": rows for part in chooser.parts(layer)})
+        for layer in (0, 1)
         for _, tokens, rows in reading_plan(1100, 1)
     ]
 
 
-class Watched:
-    """A native session that writes down the tokens and the buffers' rows of each run."""
+def test_chunks_of_long_prompts_are_shorter() -> None:
+    """So that a head's scores of a chunk, [tokens, capacity], do not grow with the prompt."""
+    plan = list(reading_plan(20000, 1))
+    assert [start for start, _, _ in plan] == [0, *np.cumsum([tokens for _, tokens, _ in plan])[:-1]]
+    assert sum(tokens for _, tokens, _ in plan) == 20000
+    assert plan[0][1:] == (512, 512)
+    assert all(tokens * (start + tokens) <= 512 * 4096 for start, tokens, _ in plan if tokens > 128)
+    assert {tokens for start, tokens, _ in plan if start > 16384} == {128, 20000 % 128}
 
-    def __init__(self, inner: NativeSession) -> None:
-        self._inner = inner
-        self.calls: list[tuple[int, dict[str, int]]] = []
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+class Watched(FilterLayers):
+    """A filter that writes down the layer, the tokens and the buffers' rows of each run."""
 
-    def bind(self, inputs: Any, outputs: Any) -> Callable[[], None]:
-        rows = {name: value.shape[2] for name, value in inputs.items() if name.startswith("cache")}
-        self.calls.append((inputs["input_ids"].shape[1], rows))
-        return self._inner.bind(inputs, outputs)
+    def __init__(self, inner: FilterLayers) -> None:
+        vars(self).update(vars(inner))
+        self.calls: list[tuple[int, int, dict[str, int]]] = []
+
+    def open(self, layer: int) -> NativeSession:
+        native, calls = super().open(layer), self.calls
+
+        class Bound:
+            def bind(self, inputs: Any, outputs: Any) -> Callable[[], None]:
+                rows = {name: value.shape[2] for name, value in inputs.items() if name.startswith("cache")}
+                calls.append((layer, inputs["positions"].shape[1], rows))
+                return native.bind(inputs, outputs)
+
+        return Bound()  # type: ignore[return-value]

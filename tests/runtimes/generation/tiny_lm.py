@@ -213,31 +213,44 @@ def save_in_place(path: Path, seed: int, dtype: str) -> None:
     g.save(path, inputs, outputs)
 
 
-def save_filter(path: Path, dtype: str) -> None:
-    """Write a filter whose scores are the ids of the tokens: layer 1's keys remember them, chunk by chunk."""
+def save_filter(folder: Path, dtype: str) -> list[str]:
+    """Write a filter whose scores are the ids of the tokens; layer 1's keys remember them, chunk by chunk."""
+    files = ["filter.0.onnx", "filter.1.onnx"]
+    for layer, name in enumerate(files):
+        _save_filter_layer(folder / name, dtype, layer)
+    return files
+
+
+def _save_filter_layer(path: Path, dtype: str, layer: int) -> None:
     g = Graph()
     zero, one, two = (g.constant(np.array(value)) for value in (0, 1, 2))
     to = TensorProto.FLOAT16 if dtype == "float16" else TensorProto.FLOAT
+    kind = "float16" if dtype == "float16" else "float32"
+    parts = ("key",) if layer else ("key", "value")
     first = g.op("Gather", "positions", zero, axis=1)
-    ids = g.op("Cast", g.op("Unsqueeze", "input_ids", g.constant(np.array([1, 3]))), to=to)  # [B, 1, S, 1]
-    wide = g.op("Expand", ids, g.constant(np.array([1, KV_HEADS, 1, HEAD_DIM])))
-    for name in ("0.key", "0.value", "1.key"):
-        g.op("TensorScatter", f"cache.{name}", wide, first, axis=2, output=f"updated.{name}")
-    held = g.op("Gather", g.op("Gather", "updated.1.key", zero, axis=1), zero, axis=2)  # [B, capacity]
-    capacity = g.op("Gather", g.op("Shape", "cache.1.key"), two)
-    places = g.op("Range", zero, capacity, one)
-    real = g.op("Less", places, g.op("Unsqueeze", "length", one))
-    scores = g.op("Cast", held, to=TensorProto.FLOAT)
-    g.op("Where", real, scores, g.constant(np.array(-1, np.float32)), output="scores")
-    inputs = (
-        *(TensorSpec(name, "int64", ("batch", "sequence")) for name in ("input_ids", "positions")),
-        TensorSpec("length", "int64", ("batch",)),
-        *cache_specs("cache", "capacity", dtype)[:3],
-    )
-    outputs = (
-        TensorSpec("scores", "float32", ("batch", "capacity")),
-        *cache_specs("updated", "capacity", dtype)[:3],
-    )
+    if layer == 0:  # ids -> [B, S, C], all columns alike
+        ids = g.op("Cast", g.op("Unsqueeze", "input_ids", g.constant(np.array([2]))), to=to)
+        hidden = g.op("Expand", ids, g.constant(np.array([1, 1, HIDDEN])), output="hidden")
+    else:
+        hidden = "hidden"
+    columns = g.op("Gather", hidden, g.constant(np.array([0])), axis=2)  # [B, S, 1]
+    wide = g.op("Unsqueeze", columns, g.constant(np.array([1])))
+    wide = g.op("Expand", wide, g.constant(np.array([1, KV_HEADS, 1, HEAD_DIM])))
+    for part in parts:
+        g.op("TensorScatter", f"cache.{part}", wide, first, axis=2, output=f"updated.{part}")
+    if layer == 1:
+        held = g.op("Gather", g.op("Gather", "updated.key", zero, axis=1), zero, axis=2)  # [B, capacity]
+        places = g.op("Range", zero, g.op("Gather", g.op("Shape", "cache.key"), two), one)
+        real = g.op("Less", places, g.op("Unsqueeze", "length", one))
+        scores = g.op("Cast", held, to=TensorProto.FLOAT)
+        g.op("Where", real, scores, g.constant(np.array(-1, np.float32)), output="scores")
+    row, tokens = ("batch", "sequence"), ("batch", "sequence", HIDDEN)
+    taken = TensorSpec("hidden", kind, tokens) if layer else TensorSpec("input_ids", "int64", row)
+    given = ("scores", "float32", ("batch", "capacity")) if layer else ("hidden", kind, tokens)
+    rows = ("batch", KV_HEADS, "capacity", HEAD_DIM)
+    index = (TensorSpec("positions", "int64", row), TensorSpec("length", "int64", ("batch",)))
+    inputs = (taken, *index, *(TensorSpec(f"cache.{part}", kind, rows) for part in parts))
+    outputs = (TensorSpec(*given), *(TensorSpec(f"updated.{part}", kind, rows) for part in parts))
     g.save(path, inputs, outputs)
 
 
@@ -258,8 +271,8 @@ def save_artifact(
     if in_place:
         save_in_place(folder / "in_place.onnx", seed, dtype)
     if filter_k is not None:
-        save_filter(folder / "filter.onnx", dtype)
-        own = {"file": "filter.onnx", "k": filter_k, "layer": 1, "pin_first": 1, "pin_last": 0}
+        own = {"files": save_filter(folder, dtype), "hidden_size": HIDDEN, "k": filter_k, "layer": 1}
+        own |= {"pin_first": 1, "pin_last": 0}
         told = {"filter": own} | (told or {})
     byte_tokenizer().save(str(folder / "tokenizer.json"))
     config = {"chat_template": CHAT, "eos_token": "<|im_end|>", "bos_token": None}

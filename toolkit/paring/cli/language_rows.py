@@ -57,7 +57,12 @@ def _graphs(manifest: Manifest, model: LanguageModel) -> list[tuple[str, str]]:
     else:
         named = [("prompt and step, growing cache", manifest.entry)]
     named += [("prompt and step, in-place cache", step)] if step else []
-    return named + ([("prompt filter", model.filter.file)] if model.filter else [])
+    if model.filter is not None:
+        files = model.filter.files
+        named += [
+            ("prompt filter", files[0] if len(files) == 1 else f"{files[0]} to {files[-1]}, a layer each")
+        ]
+    return named
 
 
 def _stages(folder: Path, manifest: Manifest, model: LanguageModel) -> list[str]:

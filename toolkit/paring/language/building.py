@@ -24,6 +24,7 @@ from paring_exporters.request import DEFAULT_OPSET
 from paring_runtimes import Manifest, Session, TensorSpec
 from paring_runtimes.engines import Options, engines
 from paring_runtimes.errors import ParityError
+from paring_runtimes.generation.filter_layers import FilterLayers
 from paring_runtimes.generation.language_model import language_model_of
 
 from ..parameters import parameter_count
@@ -118,19 +119,18 @@ def _verify_filter(
     facts: dict[str, Any],
 ) -> tuple[dict[str, Any] | None, list[Prompt]]:
     """The filter's parity, and the prompts that it made."""
-    if exported.filter is None or config is None:
+    if config is None:
         return None, []
     wanted = job.recipe.verify
-    job.progress(f"verifying {exported.filter.name}")
+    job.progress("verifying the filter")
     precision = job.recipe.export.precision
-    native = engines()["onnxruntime"].open_session(exported.filter, Options())
-    folder = exported.filter.parent
+    folder = exported.entry.parent
     written = {path.name: "" for path in folder.iterdir()}
     model = language_model_of(folder, {"generation": facts}, written)
     cases, kept = filter_parity.compare(
         decoder,
         config,
-        filter_parity.FilterGraph(native, model),
+        filter_parity.FilterGraph(FilterLayers(folder, model, engines()["onnxruntime"], Options())),
         wanted.batch_sizes,
         precision,
         wanted.atol,

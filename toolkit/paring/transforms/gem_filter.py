@@ -2,7 +2,8 @@
 
 The layers before the filter layer run on the whole prompt; of the filter layer the keys and the last
 query score the tokens (`_gem_filter` has the rule), its own attention and MLP do not run; then the whole
-model runs on the k chosen token ids, from position 0 on. `ChunkScorer` is the first pass as it is exported.
+model runs on the k chosen token ids, from position 0 on. `FilterLayer` is a layer of the first pass as it is
+exported.
 
 Which layer can filter depends on the model: `recall_by_layer` measures it.
 """
@@ -18,6 +19,7 @@ from torch import nn
 from ._decoder import Decoder, Growing, InPlace, Memory, Tokens, find, open_decoder, why_not, write_rows
 from ._decoder.families import locate
 from ._decoder.memory import KeyValue, Nothing
+from ._decoder.rotary import Rotation
 from ._gem_filter import KERNEL, last_query_scores, needle_recall, pooled, select
 from .traits import Traits
 
@@ -82,57 +84,73 @@ class PromptFilter(nn.Module):
         return select(scores, self.config.k)
 
 
-class ChunkScorer(nn.Module):
-    """The first pass over one chunk of a prompt, in buffers of fixed capacity: what is exported.
+class FilterLayer(nn.Module):
+    """One layer of the first pass over one chunk of a prompt, in buffers of fixed capacity: what is exported.
 
-    A prompt is read chunk by chunk, so that memory holds the buffers and one chunk's activations. Prompts of
-    a batch have one length; a chunk's last column is then its last token, and what the last chunk gives are
-    the prompt's scores.
+    A layer reads the whole prompt, chunk by chunk, before the next one begins. So memory holds the buffers
+    and the weights of one layer, one chunk's activations, and one hidden state a token. Prompts of a batch
+    have one length; a chunk's last column is then its last token, and what the filter layer gives of the last
+    chunk are the prompt's scores.
     """
 
-    def __init__(self, decoder: Decoder, config: Config) -> None:
+    def __init__(self, decoder: Decoder, config: Config, index: int) -> None:
         super().__init__()
-        self.decoder, self.config = decoder, config
-        self.layer = filter_layer(config, len(decoder.layers))
+        self.embedding = decoder.embedding if index == 0 else None
+        self.rotary, self.layer = decoder.rotary, decoder.opened()[index]
+        self.kernel = config.kernel
+        self.scores = index == filter_layer(config, len(decoder.layers))
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        x: torch.Tensor,
         positions: torch.Tensor,
         length: torch.Tensor,
         cache: list[torch.Tensor],
     ) -> tuple[torch.Tensor, ...]:
-        """Write a chunk's keys and values, and score all tokens up to its last.
+        """Write a chunk's keys and values; transform it, or score all tokens up to its last.
 
         Args:
-            input_ids: [B, S] int64.
+            x: [B, S] int64 token ids where this is the first layer, else [B, S, C] of the layer before.
             positions: [B, S] int64, their places in the prompt, consecutive: they are rotated by these, and
                 written to these rows.
             length: [B] int64, tokens of the whole prompt.
-            cache: keys and values of the layers before the filter layer in turn, then that layer's keys:
-                [B, G, capacity, D] each.
+            cache: the layer's keys and values, of the filter layer the keys only: [B, G, capacity, D] each.
 
         Returns:
-            Pooled scores [B, capacity] fp32, without meaning from `length` on; then the buffers, written.
+            [B, S, C]; of the filter layer pooled scores [B, capacity] fp32, without meaning from `length`
+            on. Then the buffers, written.
         """
-        decoder = self.decoder
-        valid = torch.ones_like(positions, dtype=torch.bool)
-        tokens = Tokens(decoder.embedding(input_ids, positions), positions, valid)
-        rotary = decoder.rotary
-        rotation = None if rotary is None else rotary(positions, tokens.x.dtype, length - 1)
-        pairs = [KeyValue(*pair) for pair in zip(cache[:-1:2], cache[1:-1:2], strict=True)]
-        memory, written = InPlace(pairs, positions), []
-        for index, layer in enumerate(decoder.opened()[: self.layer]):
-            tokens, own, _ = layer(tokens, rotation, memory, index, False)
-            written += own
-        layer = decoder.opened()[self.layer]
-        x = layer.norm1(tokens.x)
-        _, key, _ = layer.attention.project(x, rotation)
-        query, _, _ = layer.attention.project(x[:, -1:], None if rotation is None else rotation.last())
-        keys = write_rows(cache[-1], key, positions[:, 0])
+        if self.embedding is not None:
+            x = self.embedding(x, positions)
+        rotation = None if self.rotary is None else self.rotary(positions, x.dtype, length - 1)
+        if self.scores:
+            return self._score(x, positions, length, cache[0], rotation)
+        tokens = Tokens(x, positions, torch.ones_like(positions, dtype=torch.bool))
+        memory = InPlace([KeyValue(*cache)], positions)
+        tokens, own, _ = self.layer(tokens, rotation, memory, 0, False)
+        return tokens.x, *own
+
+    def _score(
+        self,
+        x: torch.Tensor,
+        positions: torch.Tensor,
+        length: torch.Tensor,
+        cache: torch.Tensor,
+        rotation: Rotation | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.layer.norm1(x)
+        _, key, _ = self.layer.attention.project(x, rotation)
+        query, _, _ = self.layer.attention.project(x[:, -1:], None if rotation is None else rotation.last())
+        keys = write_rows(cache, key, positions[:, 0])
         real = torch.arange(keys.shape[2], device=keys.device) < length[:, None]
         raw = last_query_scores(query[:, :, 0], keys).masked_fill(~real, 0.0)
-        return pooled(raw, self.config.kernel), *written, keys
+        return pooled(raw, self.kernel), keys
+
+
+def filter_layers(decoder: Decoder, config: Config) -> list[FilterLayer]:
+    """The first pass, layer by layer."""
+    count = filter_layer(config, len(decoder.layers)) + 1
+    return [FilterLayer(decoder, config, index) for index in range(count)]
 
 
 class GemFilter(nn.Module):
