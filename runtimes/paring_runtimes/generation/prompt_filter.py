@@ -1,4 +1,4 @@
-"""Long prompts made shorter: early layers score the tokens, the best are read (GemFilter, arXiv 2409.17422)."""
+"""Long prompts made shorter: early layers score tokens, the best are read (GemFilter, arXiv 2409.17422)."""
 
 from __future__ import annotations
 
