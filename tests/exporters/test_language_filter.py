@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from language_models import build_language
+from language_models import build_language, qwen2
 
 from paring.transforms._decoder import Decoder, open_decoder
 from paring.transforms._decoder.causal import causal_attention
@@ -25,6 +25,7 @@ from paring_runtimes.generation.filter_layers import FilterLayers
 from paring_runtimes.generation.language_model import LanguageModel, language_model_of
 
 CONFIG = Config(k=20, layer=1, pin_first=1)
+DEEP = Config(k=20, layer=2)
 
 
 @pytest.fixture(scope="module", params=["Llama, tied", "Qwen2, windows", "GPT-2"])
@@ -34,6 +35,14 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("filter")
     export(decoder, LanguageRequest(in_place=False, filter=CONFIG), folder)
     return decoder, folder
+
+
+def test_layers_between_the_first_and_the_last_are_graphs_too(tmp_path: Path) -> None:
+    decoder = open_decoder(qwen2(num_hidden_layers=3).eval())
+    export(decoder, LanguageRequest(in_place=False, filter=DEEP), tmp_path)
+    cases, _ = compare(decoder, DEEP, opened(decoder, tmp_path, DEEP), (2,), "fp32")
+    assert cases
+    assert all(case.passed for case in cases)
 
 
 def prompts(length: int, batch: int = 3) -> torch.Tensor:

@@ -66,8 +66,11 @@ class InPlaceGraph(nn.Module):
 
 
 def filtering(decoder: Decoder, config: gem_filter.Config) -> list[Graph]:
-    """GemFilter's first pass, a graph a layer: `input_ids`, `positions`, `length`, `cache.key`, `cache.value`
-    -> `hidden`, buffers; then `hidden`, ... -> `hidden`, buffers; at last `hidden`, ... -> `scores`, buffer.
+    """GemFilter's first pass, a graph a layer.
+
+    `input_ids`, `positions`, `length`, `cache.key`, `cache.value` -> `updated`, `updated.key`,
+    `updated.value`;
+    then `hidden` in place of the ids, which is the layer before's `updated`; the last gives `scores`.
     """
     layers = gem_filter.filter_layers(decoder, config)
     return [_filter_layer(decoder, layer, index) for index, layer in enumerate(layers)]
@@ -93,7 +96,7 @@ def _filter_layer(decoder: Decoder, layer: gem_filter.FilterLayer, index: int) -
             "length",
             *(f"cache.{part}" for part in parts),
         ),
-        outputs=("scores" if layer.scores else "hidden", *(f"updated.{part}" for part in parts)),
+        outputs=("scores" if layer.scores else "updated", *(f"updated.{part}" for part in parts)),
     )
 
 

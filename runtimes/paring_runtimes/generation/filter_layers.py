@@ -56,7 +56,7 @@ class FilterLayers:
 
     def output(self, layer: int) -> str:
         """What a layer gives."""
-        return "scores" if layer == self.facts.layer else "hidden"
+        return "scores" if layer == self.facts.layer else "updated"
 
 
 def read_scores(layers: FilterLayers, ids: NDArray[Any]) -> NDArray[np.float32]:

@@ -230,7 +230,7 @@ def _save_filter_layer(path: Path, dtype: str, layer: int) -> None:
     first = g.op("Gather", "positions", zero, axis=1)
     if layer == 0:  # ids -> [B, S, C], all columns alike
         ids = g.op("Cast", g.op("Unsqueeze", "input_ids", g.constant(np.array([2]))), to=to)
-        hidden = g.op("Expand", ids, g.constant(np.array([1, 1, HIDDEN])), output="hidden")
+        hidden = g.op("Expand", ids, g.constant(np.array([1, 1, HIDDEN])), output="updated")
     else:
         hidden = "hidden"
     columns = g.op("Gather", hidden, g.constant(np.array([0])), axis=2)  # [B, S, 1]
@@ -246,7 +246,7 @@ def _save_filter_layer(path: Path, dtype: str, layer: int) -> None:
         g.op("Where", real, scores, g.constant(np.array(-1, np.float32)), output="scores")
     row, tokens = ("batch", "sequence"), ("batch", "sequence", HIDDEN)
     taken = TensorSpec("hidden", kind, tokens) if layer else TensorSpec("input_ids", "int64", row)
-    given = ("scores", "float32", ("batch", "capacity")) if layer else ("hidden", kind, tokens)
+    given = ("scores", "float32", ("batch", "capacity")) if layer else ("updated", kind, tokens)
     rows = ("batch", KV_HEADS, "capacity", HEAD_DIM)
     index = (TensorSpec("positions", "int64", row), TensorSpec("length", "int64", ("batch",)))
     inputs = (taken, *index, *(TensorSpec(f"cache.{part}", kind, rows) for part in parts))
