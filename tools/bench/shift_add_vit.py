@@ -12,8 +12,9 @@ int8 quantisation of the original (`onnxruntime.quantization`).
 
 Printed: the accuracy of every artifact on the 2,000 held-out images with Wilson's 95 % interval; the median
 time of one image, all sides in turn in one process; the ratio of ONNX Runtime's fp32 and int8 times of the
-original to each side's, the median over the turns with the quartiles: above 1 the side is faster. Then, apart
-from what was measured, the modelled energy that the ledger saves on the original in fp32, in both accountings.
+original to each side's, the median over the turns with the quartiles: above 1 the side is faster. Then,
+apart from what was measured, the modelled energy that the ledger saves on the original in fp32, in both
+accountings.
 """
 
 from __future__ import annotations
