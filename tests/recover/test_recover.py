@@ -179,6 +179,47 @@ def test_two_stages_go_on_to_the_same_bits_from_anywhere(
     assert ("training, stage 1 of 2" in said) is (stopped <= 7)
 
 
+def test_a_later_stage_goes_on_from_a_recovery_of_the_first(two_stages: Recipe, tmp_path: Path) -> None:
+    first = two_stages.model_copy(
+        update={
+            "transforms": two_stages.transforms[:1],
+            "recover": two_stages.recover.model_copy(update={"stages": (), "steps": 40}),  # type: ignore[union-attr]
+        }
+    )
+    before = recover(first, tmp_path / "first")
+    said: list[str] = []
+    options: dict[str, Any] = {"recovered": before.folder, "progress": said.append}
+    with pytest.raises(Stopped):
+        recover(two_stages, tmp_path / "out", watch=stop_at(3), **options)
+    done = recover(two_stages, tmp_path / "out", **options)
+    assert "going on after step 2 of 5" in said
+    assert done.record["steps"] == 5  # of the second stage alone
+    assert [stage["applied"] for stage in done.record["stages"]] == [2]
+    assert done.record["recovered"]["weights_sha256"] == before.record["weights_sha256"]
+    untrained = recover(two_stages, tmp_path / "whole").record["accuracy"]["transformed"]["top1"]
+    assert done.record["accuracy"]["transformed"]["top1"] > untrained + 0.1  # the first stage's weights count
+    assert (
+        weights(two_stages, tmp_path / "again", **options)
+        == (done.folder / "weights.safetensors").read_bytes()
+    )
+
+
+@pytest.mark.parametrize(
+    ("transforms", "told"),
+    [
+        (["token_prune"], "the recovery is of 1 transforms, .* at most 0 here"),
+        ([{"token_merge": {"r": 1}}, "token_prune"], "the recovery is of other transforms"),
+    ],
+)
+def test_a_recovery_of_something_else_is_no_beginning(
+    recovered: Recovery, values: Values, tmp_path: Path, transforms: list[Any], told: str
+) -> None:
+    values["transforms"] = transforms
+    with pytest.raises(RecoveryError, match=told):
+        recover(build_recipe(values), tmp_path / "out", recovered=recovered.folder)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_settings_do_not_go_on_from_checkpoints(values: Values, tmp_path: Path) -> None:
     values["recover"] |= {"steps": 6, "checkpoint_seconds": 0}
     with pytest.raises(Stopped):
@@ -284,7 +325,7 @@ def test_transforms_are_trained_in_their_own_form(values: Values, tmp_path: Path
     values["recover"] |= {"steps": 6}
     done = recover(build_recipe(values), tmp_path / "out")
     fits = [call for call in fake.CALLS if call[0] == "calibrate"]
-    assert fits == [("calibrate", 256, True)] * 4  # twice for the accuracy before, twice to train
+    assert fits == [("calibrate", 256, True)] * 2  # once for each of the two steps
     assert [call for call in fake.CALLS if call not in fits] == ["trainable", "frozen"]
     head = load_file(done.folder / "weights.safetensors")["head.weight"]
     assert torch.equal((head * 4).round(), head * 4)

@@ -105,10 +105,10 @@ def test_the_baselines_record_holds_no_drop() -> None:
 class Brightest:
     """A session whose logits are the means of ten bands of rows."""
 
-    inputs = (SimpleNamespace(name="pixels"),)
     outputs = (SimpleNamespace(name="logits"),)
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int | str = "batch") -> None:
+        self.inputs = (SimpleNamespace(name="pixels", shape=(batch, 1, 10, 4)),)
         self.batches: list[int] = []
 
     def run(self, feeds: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
@@ -117,13 +117,14 @@ class Brightest:
         return {names[0]: pixels.reshape(len(pixels), 10, -1).mean(-1)}
 
 
-def test_answers_are_counted_over_batches_of_any_size() -> None:
+@pytest.mark.parametrize(("batch", "batches"), [("batch", [10, 10, 3]), (8, [8, 8, 8]), (1, [1] * 23)])
+def test_answers_are_counted_over_batches_of_any_size(batch: int | str, batches: list[int]) -> None:
     labels = np.arange(23) % 10
     images = np.zeros((23, 10, 4, 1), np.uint8)
     images[np.arange(23), labels] = 255
     labels[3] = 9  # one label that the image does not show
     data = ImageData(images=images, labels=labels, class_names=(), licence="none", digest="d")
-    session: Any = Brightest()
+    session: Any = Brightest(batch)
     right = correct(session, data, Preprocess(channels=1), 10)
-    assert session.batches == [10, 10, 3]
+    assert session.batches == batches
     assert right.tolist() == [index != 3 for index in range(23)]

@@ -69,15 +69,20 @@ def correct(
 ) -> np.ndarray:
     """[N] bool: is the largest value of the session's first output at the label?
 
-    `corrupt` changes each batch of uint8 images before it is preprocessed.
+    `corrupt` changes each batch of uint8 images before it is preprocessed. A session of a fixed batch gets
+    that many images at a time, the last of them repeated where they run out.
     """
     name, output = session.inputs[0].name, session.outputs[0].name
+    fixed = session.inputs[0].shape[0]
+    size = fixed if isinstance(fixed, int) else batch_size
     right = []
-    for start in range(0, len(data.images), batch_size):
-        chosen = slice(start, start + batch_size)
-        pixels = preprocess.apply(corrupt(data.images[chosen]))
-        scores = session.run({name: pixels}, [output])[output]
-        right.append(scores.argmax(axis=-1) == data.labels[chosen])
+    for start in range(0, len(data.images), size):
+        chosen = slice(start, start + size)
+        pixels, labels = preprocess.apply(corrupt(data.images[chosen])), data.labels[chosen]
+        if isinstance(fixed, int) and len(labels) < fixed:
+            pixels = np.concatenate([pixels, np.repeat(pixels[-1:], fixed - len(labels), axis=0)])
+        scores = session.run({name: pixels}, [output])[output][: len(labels)]
+        right.append(scores.argmax(axis=-1) == labels)
     return np.concatenate(right)
 
 

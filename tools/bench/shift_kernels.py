@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,10 @@ from paring_exporters.tvm.shift_baseline import baseline_model, bound_call, grou
 from paring_exporters.tvm.shift_choice import choose
 from paring_exporters.tvm.shift_codes import integers
 from paring_exporters.tvm.shift_database import SHIPPED
-from paring_exporters.tvm.shift_linear import shift_linear, tile_for
+from paring_exporters.tvm.shift_linear import shift_linear, tile_for, untuned
 from paring_exporters.tvm.shift_problem import Schedule, ShiftShape
 from paring_exporters.tvm.shift_weights import kernel_weights
-from paring_exporters.tvm.target import host_target, threads_of
+from paring_exporters.tvm.target import VNNI, has, host_target, threads_of
 from paring_exporters.tvm.tir import T, function, lanes, local, pure, store
 from paring_profiles.latency import interleave, time_call, warm_up
 from paring_profiles.noise import Watch
@@ -147,7 +148,7 @@ def peak_gmacs(target: Any) -> float | None:
                 now = out[thread, lanes(0, 16)]
                 store(out, now ^ total[chain, lanes(0, 16)], thread, lanes(0, 16))
 
-    if tile_for(target, ShiftShape(1, 1, 1), Schedule()).order != "dot":
+    if not has(target, *VNNI):
         return None
     run, out = build({"peak": function("peak", emit)}, target)["peak"], empty((threads, 16), "int32")
     return steps * chains * 64 * threads / _best_ms(lambda: run(out)) / 1e6
@@ -233,12 +234,15 @@ def main() -> int:
     target = host_target(arguments.threads)
     torch.set_num_threads(arguments.threads)
     peak, bandwidth = peak_gmacs(target), bandwidth_gbs(target, 8)
-    print(f"{peak or 0:.0f} G int8 products/s from registers, {bandwidth:.0f} GB/s from 8 MiB")
+    products = f"{peak:.0f} G int8 products/s from registers" if peak else "no byte dot products (VNNI)"
+    print(f"{products}, {bandwidth:.0f} GB/s from 8 MiB")
     missed = False
     for sizes in arguments.shape or SHAPES:
         shape = ShiftShape(*sizes, arguments.bits)
         choice = choose(shape, target, [arguments.database])
-        schedule = choice.schedule or Schedule(min(8, shape.rows))
+        schedule = choice.schedule or replace(
+            untuned(target), row_block=min(untuned(target).row_block, shape.rows)
+        )
         print(
             f"{shape.rows} x {shape.in_features} -> {shape.out_features}, {shape.bits} bits: {choice.reason}"
         )

@@ -1,4 +1,4 @@
-"""Power-of-two codes in NumPy: their integers, and the blocked order in which a kernel reads them.
+"""Power-of-two codes as kernels read them: their integers, and the order of a weight's bytes.
 
 A 4-bit code is sign << 3 | m, its integer v = ±2^(m-1), or 0 for m = 0: an int8. A 5-bit code has a 4-bit
 m and a sign in a plane of its own, v = ±2^(m-1) up to 2^14, and is read as two int8, v = low + 256 high.
@@ -15,8 +15,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from paring.transforms._shift.codes import Packed
+from paring.transforms._shift.codes import codes as unpacked
 from paring_runtimes.errors import InputError
 
 LANES = 16
@@ -57,12 +60,10 @@ def codes(nibbles: Bytes, signs: Bytes | None, in_features: int) -> Bytes:
         InputError: the planes are too narrow for `in_features`.
     """
     _check_width("nibbles", nibbles, -(-in_features // 2))
-    found = np.stack([nibbles & 15, nibbles >> 4], axis=-1).reshape(len(nibbles), -1)[:, :in_features]
-    if signs is None:
-        return found
-    _check_width("signs", signs, -(-in_features // 8))
-    negative = np.unpackbits(signs, axis=1, bitorder="little")[:, :in_features]
-    return np.asarray(found | negative << 4, np.uint8)
+    if signs is not None:
+        _check_width("signs", signs, -(-in_features // 8))
+    planes = Packed(torch.tensor(nibbles), None if signs is None else torch.tensor(signs))
+    return np.asarray(unpacked(planes, in_features))
 
 
 def integers(nibbles: Bytes, signs: Bytes | None, in_features: int) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from paring_exporters.tvm.avx2_tile import AVX2, Avx2Tile
 from paring_exporters.tvm.shift_codes import LANES, unit_bytes
 from paring_exporters.tvm.shift_problem import Schedule, ShiftShape
 from paring_exporters.tvm.shift_quantise import quantise_row, scratch
@@ -23,9 +24,17 @@ Output = Literal["scaled", "sums"]
 
 
 def tile_for(target: Any, shape: ShiftShape, schedule: Schedule) -> Tile:
-    """Return the tile that a target's features allow."""
-    way = VnniTile if has(target, *VNNI) else PortableTile
-    return way(shape, schedule)
+    """Return the tile that a target's features allow, and the code and the schedule."""
+    if has(target, *VNNI):
+        return VnniTile(shape, schedule)
+    if has(target, *AVX2) and shape.bits == 4 and schedule.column_blocks == 1:
+        return Avx2Tile(shape, schedule)
+    return PortableTile(shape, schedule)
+
+
+def untuned(target: Any) -> Schedule:
+    """Return the schedule for shapes that were not timed: rows whose sums a target's registers hold."""
+    return Schedule(row_block=8 if has(target, *VNNI) else 4 if has(target, *AVX2) else 2)
 
 
 def shift_linear(

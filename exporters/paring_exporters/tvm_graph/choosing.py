@@ -11,10 +11,11 @@ import numpy as np
 
 from ..tvm.build import build, empty, tensor
 from ..tvm.shift_codes import LANES, unit_bytes
+from ..tvm.shift_linear import tile_for, untuned
 from ..tvm.shift_problem import ShiftShape
 from ..tvm.target import threads_of
 from .kernels.dense import Dense, tiling_for
-from .kernels.shift import float_layer, integer_layer, quantise, tile_for, words_of
+from .kernels.shift import float_layer, integer_layer, quantise, words_of
 
 _TURNS = 7
 
@@ -65,7 +66,7 @@ def choose_layer(layer: Dense, target: Any, integer: bool, timed: bool) -> Choic
 
 def _calls(layer: Dense, target: Any) -> tuple[Callable[[], object], Callable[[], object]]:
     shape = ShiftShape(1, layer.in_features, layer.out_features)
-    tile, tiling = tile_for(target, shape), tiling_for(target)
+    tile, tiling = tile_for(target, shape, untuned(target)), tiling_for(target)
     library = build(
         {
             "quantise": quantise("quantise", layer, threads_of(target)),

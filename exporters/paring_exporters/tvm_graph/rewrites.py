@@ -16,6 +16,7 @@ import torch
 
 from paring.transforms._shift import op  # registers paring::shift_linear
 
+from .empties import drop_empty
 from .kernels.attention import Attention, Place
 from .strided import Strided, strided
 
@@ -59,6 +60,7 @@ def rewrite(program: torch.export.ExportedProgram, constants: Mapping[str, torch
         constants: parameters and buffers by the name of their node.
     """
     graph = program.graph_module.graph
+    drop_empty(graph)
     for node in list(graph.nodes):
         if node.op == "call_function" and node.target in LAYERS:
             _fuse_layer(graph, node, constants)

@@ -16,6 +16,7 @@ from tvm import relax
 
 from paring.transforms._shift.op import weight_of
 
+from ..tvm.shift_linear import tile_for, untuned
 from ..tvm.shift_problem import ShiftShape
 from ..tvm.shift_weights import kernel_weights
 from ..tvm.target import threads_of
@@ -24,7 +25,7 @@ from .choosing import Choice, choose_layer
 from .kernels.attention import attention
 from .kernels.dense import Dense, dense, padded, panels_of, tiling_for
 from .kernels.layer_norm import LayerNorm, layer_norm
-from .kernels.shift import float_layer, integer_layer, paired, quantise, tile_for, words_of
+from .kernels.shift import float_layer, integer_layer, paired, quantise, words_of
 
 Convert = Callable[[Any, Any], Any]
 
@@ -116,7 +117,9 @@ class Lowering:
         return write(importer, operands, layer, names)
 
     def _integer(self, importer: Any, operands: list[Any], layer: Dense, names: tuple[Any, ...]) -> Any:
-        tile = tile_for(self.target, ShiftShape(1, layer.in_features, layer.out_features))
+        tile = tile_for(
+            self.target, ShiftShape(1, layer.in_features, layer.out_features), untuned(self.target)
+        )
         packed = kernel_weights(*self._planes(names), layer.in_features, tile.order)
         values = [
             self._constant(names[0], form, lambda form=form: getattr(packed, form))  # type: ignore[misc]

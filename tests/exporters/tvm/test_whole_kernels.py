@@ -12,6 +12,7 @@ pytest.importorskip("tvm", reason="paring[tvm] is not installed")
 from paring.transforms._shift.layer import Form, ShiftLinear
 from paring.transforms._shift.op import weight_of
 from paring_exporters.tvm.build import build, empty, tensor
+from paring_exporters.tvm.shift_linear import tile_for, untuned
 from paring_exporters.tvm.shift_problem import ShiftShape
 from paring_exporters.tvm.shift_weights import kernel_weights
 from paring_exporters.tvm.target import host_target, portable_target
@@ -23,7 +24,6 @@ from paring_exporters.tvm_graph.kernels.shift import (
     integer_layer,
     paired,
     quantise,
-    tile_for,
     words_of,
 )
 
@@ -83,7 +83,7 @@ def test_shift_layers_in_integers_and_in_floats(portable: bool) -> None:
     layer, tiling = Dense((9,), 70, 21, None, "", True), tiling_for(target)
     shift = ShiftLinear.from_linear(nn.Linear(70, 21), Form())
     (term,), bias = shift.packed(), shift.bias.detach().numpy()
-    tile = tile_for(target, ShiftShape(1, 70, 21))
+    tile = tile_for(target, ShiftShape(1, 70, 21), untuned(target))
     library = build(
         {
             "quantise": quantise("quantise", layer, 2),

@@ -43,6 +43,32 @@ def test_layers_and_attention_become_one_node_each() -> None:
     assert not kinds & {"aten.scaled_dot_product_attention.default", "aten.squeeze.dims", "aten.gelu.default"}
 
 
+def test_what_holds_nothing_leaves_the_graph() -> None:
+    from paring_exporters.tvm_graph.empties import drop_empty
+
+    class Halves(torch.nn.Module):
+        def __init__(self, rows: int) -> None:
+            super().__init__()
+            self.rows = rows
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first, rest = x.split([self.rows, x.shape[1] - self.rows], dim=1)
+            return torch.cat([first * 2, rest.sort(dim=1).values, x], dim=1)
+
+    x = torch.randn(2, 5, 3)
+    for rows, sorts in ((5, 0), (0, 1), (2, 1)):
+        program = exported(Halves(rows), Request(x))
+        before = program.module()(x)
+        drop_empty(program.graph_module.graph)
+        program.graph_module.recompile()
+        targets = [node.target for node in program.graph.nodes]
+        assert targets.count(torch.ops.aten.sort.default) == sorts
+        assert (torch.ops.aten.split_with_sizes.default in targets) == (rows == 2)
+        values = [node.meta["val"] for node in program.graph.nodes if "val" in node.meta]
+        assert all(0 not in value.shape for value in values if isinstance(value, torch.Tensor))
+        assert torch.equal(program.module()(x), before)
+
+
 def test_a_shift_model_keeps_four_bits_and_says_what_was_chosen(factories: Path, tmp_path: Path) -> None:
     made = paring.convert(
         f"py:{factories}:vit", tmp_path / "out", transforms=["shift_linear"], export=EXPORT, verify=VERIFY

@@ -52,6 +52,10 @@ def recover(
     seed: Annotated[int | None, typer.Option(help="of batch order, augmentation and dropout")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one")] = "auto",
     restart: Annotated[bool, typer.Option("--restart", help="throw away checkpoints")] = False,
+    recovered: Annotated[
+        Path | None,
+        typer.Option(help="a recovery of the first transforms, a folder: its stages are not trained again"),
+    ] = None,
     allow: Allow = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a recovery that is there")] = False,
     json: Json = False,
@@ -84,6 +88,7 @@ def recover(
                 overwrite=overwrite,
                 device=device,
                 restart=restart,
+                recovered=recovered,
                 progress=progress,
                 watch=watch,
             )

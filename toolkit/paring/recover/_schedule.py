@@ -38,18 +38,21 @@ class Span:
         return self.learning_rate * (self.final + (1 - self.final) * cosine)
 
 
-def spans(recipe: Recipe, wanted: Recover, per_epoch: int) -> tuple[Span, ...]:
+def spans(recipe: Recipe, wanted: Recover, per_epoch: int, begun: int = 0) -> tuple[Span, ...]:
     """The stages of a recipe, one after the other.
 
     Args:
         recipe: whose transforms the stages name.
         wanted: its `recover`, or the usual.
         per_epoch: steps of one pass over the training images.
+        begun: so many of the transforms are recovered already, and stages that train no others are left out.
     """
     stages = wanted.stages or (Stage(),)
     counts = reached(stages, [step.name for step in recipe.transforms])
     found: list[Span] = []
     for stage, applied in zip(stages, counts, strict=True):
+        if applied <= begun:
+            continue
         start = found[-1].end if found else 0
         rate = stage.learning_rate or wanted.learning_rate
         end = start + _steps(stage, wanted, per_epoch)

@@ -36,6 +36,7 @@ from ._loop import Told, Trainer
 from ._loss import Distillation, logits
 from ._schedule import Span, spans
 from ._sets import Sets, read_sets
+from ._start import Start, started
 from .folder import RECORD, Recovery, structure, write_recovery
 
 CALIBRATION_IMAGES = 256  # where the recipe names none
@@ -55,11 +56,22 @@ class Task:
     accelerator: Any
     progress: Callable[[str], None]
     calibration: Sequence[torch.Tensor] = ()  # batches of images that the transforms are fitted to
+    start: Start | None = None
+
+    @property
+    def begun(self) -> int:
+        """How many of the transforms are recovered before."""
+        return 0 if self.start is None else self.start.transforms
 
     def right(self, model: nn.Module, name: str) -> np.ndarray:
         """Which held-out images `model` gets right, [N] bool."""
         self.progress(f"answering {len(self.sets.held_out.images)} held-out images with the {name} model")
         return answers(model, self.sets.held_out, self.preprocess, self.accelerator.device)
+
+    def first(self) -> nn.Module:
+        """The model that the training begins with: the source, or what an earlier recovery made of it."""
+        model = self.applied(copy.deepcopy(self.source), 0, self.begun)
+        return model if self.start is None else self.start.recovery.load_into(model)
 
     def applied(self, model: nn.Module, first: int, last: int) -> nn.Module:
         """`model`, consumed, after the transforms number `first` to `last` (exclusive)."""
@@ -77,6 +89,7 @@ def recover(
     overwrite: bool = False,
     device: str = "auto",
     restart: bool = False,
+    recovered: Path | None = None,
     progress: Callable[[str], None] = lambda stage: None,
     watch: Callable[[Told], None] = lambda told: None,
 ) -> Recovery:
@@ -92,11 +105,13 @@ def recover(
         overwrite: replace a recovery that is there.
         device: "cpu", "cuda", or "auto": a GPU where there is one. Several: under `accelerate launch`.
         restart: throw away checkpoints.
+        recovered: the folder of a recovery of the recipe's first transforms. Its weights take the place of
+            the stages that train no others; the "transformed" accuracy is of them with the rest untrained.
         progress: told each stage, in words.
         watch: told of each training step.
 
     Raises:
-        RecoveryError: the data, the checkpoints or the model do not fit.
+        RecoveryError: the data, the checkpoints, the model or what was recovered before do not fit.
         ParingError: see `paring_runtimes.errors` for the other kinds.
     """
     check_target(output, overwrite, RECORD)
@@ -106,15 +121,15 @@ def recover(
         )
     accelerator = accelerator_for(device)
     source = _source(recipe, allow, progress)
-    task = _task(recipe, source, accelerator, progress)
-    model = task.applied(copy.deepcopy(task.source), 0, len(recipe.transforms))
+    task = _task(recipe, source, accelerator, progress, recovered)
+    model = task.applied(task.first(), task.begun, len(recipe.transforms))
     with repeatable(accelerator.device):
         before = {
             "original": task.right(task.original, "original"),
             "transformed": task.right(model, "transformed"),
         }
         trainer, stages = _trainer(task, output, restart, watch)
-        model, notes = _trained(task, trainer, stages)
+        model, notes = _trained(task, trainer, stages, model)
         accuracy = summary(**before, recovered=task.right(model, "recovered"))
     record = _record(task, source, trainer, stages, accuracy, notes)
     if not accelerator.is_main_process:
@@ -131,10 +146,17 @@ def _source(recipe: Recipe, allow: frozenset[str], progress: Callable[[str], Non
     return source
 
 
-def _task(recipe: Recipe, source: LoadedModel, accelerator: Any, progress: Callable[[str], None]) -> Task:
-    wanted, preprocess = recipe.recover or Recover(), preprocessing(recipe, source)
-    sets, model = read_sets(recipe, preprocess, progress), source.model
+def _task(
+    recipe: Recipe,
+    source: LoadedModel,
+    accelerator: Any,
+    progress: Callable[[str], None],
+    recovered: Path | None,
+) -> Task:
+    wanted, preprocess, model = recipe.recover or Recover(), preprocessing(recipe, source), source.model
     assert model is not None
+    start = None if recovered is None else started(recovered, recipe, digest(model))
+    sets = read_sets(recipe, preprocess, progress)
     if wanted.batch_size > len(sets.chosen) or wanted.batch_size % accelerator.num_processes:
         raise RecoveryError(
             f"recover.batch_size: {wanted.batch_size} must be at most the {len(sets.chosen)} training images"
@@ -149,7 +171,7 @@ def _task(recipe: Recipe, source: LoadedModel, accelerator: Any, progress: Calla
         raise RecoveryError(f"the data have label {most}, and {recipe.model} only {classes} classes, from 0")
     few = sets.training.images[sets.chosen[evenly(len(sets.chosen), CALIBRATION_IMAGES)]]
     calibration = calibration_batches(recipe, preprocess, progress, few)
-    return Task(recipe, wanted, model, original, preprocess, sets, accelerator, progress, calibration)
+    return Task(recipe, wanted, model, original, preprocess, sets, accelerator, progress, calibration, start)
 
 
 def _trainer(
@@ -166,7 +188,7 @@ def _trainer(
         accelerator.process_index,
         accelerator.num_processes,
     )
-    stages = spans(task.recipe, wanted, batches.per_epoch)
+    stages = spans(task.recipe, wanted, batches.per_epoch, task.begun)
     folder = output.with_name(f"{output.name}.checkpoints")
     checkpoints = Checkpoints(folder, _identity(task), wanted.checkpoint_seconds, task.progress)
     if restart and accelerator.is_main_process:
@@ -189,11 +211,17 @@ def _identity(task: Task) -> dict[str, Any]:
         **structure(task.recipe),
         **{f"recover.{key}": value for key, value in keys.items()},
         "training images": [task.sets.training.digest, len(task.sets.chosen)],
+        **({} if task.start is None else {"recovered": task.start.recovery.record["weights_sha256"]}),
     }
 
 
-def _trained(task: Task, trainer: Trainer, stages: tuple[Span, ...]) -> tuple[nn.Module, list[str]]:
-    model, done, notes = copy.deepcopy(task.source), 0, list[str]()
+def _trained(
+    task: Task, trainer: Trainer, stages: tuple[Span, ...], transformed: nn.Module
+) -> tuple[nn.Module, list[str]]:
+    """The model after all stages, and notes. `transformed`, with all transforms untrained, is consumed."""
+    alone = len(stages) == 1
+    model = transformed.cpu() if alone else task.first()
+    done, notes = (stages[0].applied if alone else task.begun), list[str]()
     for number, span in enumerate(stages, 1):
         model, done = task.applied(model, done, span.applied), span.applied
         if trainer.progress.step > span.end:
@@ -243,6 +271,7 @@ def _record(
         "steps": trainer.steps,
         "seconds": round(trainer.progress.seconds, 3),
         "seed": task.wanted.seed,
+        "recovered": None if task.start is None else task.start.recovery.facts(),
         "stages": [asdict(span) for span in stages],
         "recover": dump_recipe(recipe)["recover"],
         "data": {"training": training, "held_out": held_out},

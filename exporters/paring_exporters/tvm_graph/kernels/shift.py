@@ -16,13 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paring_exporters.tvm.shift_codes import LANES, codes, unit_bytes
-from paring_exporters.tvm.shift_problem import Schedule, ShiftShape
 from paring_exporters.tvm.shift_quantise import WIDTH, Quantised, quantise_row
-from paring_exporters.tvm.shift_tile import PortableTile, Tile, VnniTile
-from paring_exporters.tvm.target import VNNI, has
+from paring_exporters.tvm.shift_tile import Tile
 from paring_exporters.tvm.tir import T, function, lanes, store
 
-from .avx2_tile import AVX2, Avx2Tile
 from .dense import Columns, Dense, Tiling, finish, over_panels
 from .rows import rows_of, tiles
 from .vectors import shared, splat
@@ -33,15 +30,6 @@ _UNIT = 2.0**-6  # what a 4-bit code's integer of 1 stands for
 def words_of(in_features: int) -> int:
     """int32 words of a quantised row."""
     return -(-in_features // WIDTH) * WIDTH // 4
-
-
-def tile_for(target: Any, shape: ShiftShape) -> Tile:
-    """Return the way in which a target sums products of codes, with the rows that its registers hold."""
-    if has(target, *VNNI):
-        return VnniTile(shape, Schedule(row_block=8))
-    if has(target, *AVX2):
-        return Avx2Tile(shape, Schedule(row_block=4))
-    return PortableTile(shape, Schedule(row_block=2))
 
 
 def quantise(name: str, layer: Dense, threads: int) -> Any:

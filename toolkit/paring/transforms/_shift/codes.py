@@ -90,14 +90,15 @@ def pack(values: torch.Tensor, bits: int) -> Packed:
 
 def unpack(packed: Packed, columns: int, bits: int) -> torch.Tensor:
     """Bytes -> integer values [N, columns] int16. A zero with a sign bit is zero."""
+    code, most = codes(packed, columns), magnitudes(bits)
+    value = torch.bitwise_left_shift(torch.ones_like(code, dtype=torch.int32), (code & most).int()) >> 1
+    return torch.where(code > most, -value, value).to(torch.int16)
+
+
+def codes(packed: Packed, columns: int) -> torch.Tensor:
+    """Bytes -> one code a byte, [N, columns] uint8: the magnitude m, and above its bits the sign."""
     nibble = _split(packed.nibbles, 4, columns)
-    if magnitudes(bits) == 7:
-        m, negative = nibble & 7, nibble >> 3
-    else:
-        assert packed.signs is not None
-        m, negative = nibble, _split(packed.signs, 1, columns)
-    value = torch.bitwise_left_shift(torch.ones_like(m, dtype=torch.int32), m.int()) >> 1
-    return torch.where(negative == 1, -value, value).to(torch.int16)
+    return nibble if packed.signs is None else nibble | _split(packed.signs, 1, columns) << 4
 
 
 def _gathered(fields: torch.Tensor, width: int) -> torch.Tensor:
