@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,6 +45,7 @@ class LanguageJob:
     source: LoadedLanguageModel
     chunks: Chunks | None
     progress: Callable[[str], None]
+    recovery: Mapping[str, Any] | None = None  # of the transformed model's weights, where they were trained
 
     def notes(self) -> tuple[str, ...]:
         """What the user should read about the source."""
@@ -214,6 +215,7 @@ def manifest_of(
             "digest": digest,
             "weights": job.recipe.weights,
             **source.facts,
+            **({} if job.recovery is None or role == "baseline" else {"recovery": dict(job.recovery)}),
         },
         recipe=dump_recipe(job.recipe),
         transforms=[{"name": step.name, "config": asdict(step.config)} for step in steps],

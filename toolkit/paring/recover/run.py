@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import datetime
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,14 @@ from paring_runtimes.errors import RecoveryError
 from ..data import Preprocess
 from ..data._images import evenly
 from ..opening import calibration_batches, open_source, preprocessing
-from ..recipe import Recipe, Recover, dump_recipe
-from ..sources import LoadedLanguageModel, LoadedModel, digest
+from ..recipe import Recipe, Recover
+from ..sources import LoadedLanguageModel, LoadedModel, LoadedVisionLanguageModel, digest
 from ..sources._loaded import seeded
 from ..transforming import apply_step
 from ..transforms._opening import canonical
-from ..versions import tool_versions
 from ._accuracy import answers, summary
 from ._batches import Batches, torch_seed
-from ._checkpoints import Checkpoints
+from ._call import Call, settings
 from ._devices import accelerator_for, repeatable
 from ._features import BlockOutputs
 from ._forms import auxiliary_losses, frozen, trainable
@@ -37,6 +35,7 @@ from ._loss import Distillation, logits
 from ._schedule import Span, spans
 from ._sets import Sets, read_sets
 from .folder import RECORD, Recovery, structure, write_recovery
+from .vision_language import recover_vision_language
 
 CALIBRATION_IMAGES = 256  # where the recipe names none
 NO_BLOCKS = "features: no encoder blocks are known in this model, so that this part of the loss is left out"
@@ -52,14 +51,15 @@ class Task:
     original: nn.Module
     preprocess: Preprocess
     sets: Sets
-    accelerator: Any
-    progress: Callable[[str], None]
+    call: Call
     calibration: Sequence[torch.Tensor] = ()  # batches of images that the transforms are fitted to
 
     def right(self, model: nn.Module, name: str) -> np.ndarray:
         """Which held-out images `model` gets right, [N] bool."""
-        self.progress(f"answering {len(self.sets.held_out.images)} held-out images with the {name} model")
-        return answers(model, self.sets.held_out, self.preprocess, self.accelerator.device)
+        self.call.progress(
+            f"answering {len(self.sets.held_out.images)} held-out images with the {name} model"
+        )
+        return answers(model, self.sets.held_out, self.preprocess, self.call.accelerator.device)
 
     def applied(self, model: nn.Module, first: int, last: int) -> nn.Module:
         """`model`, consumed, after the transforms number `first` to `last` (exclusive)."""
@@ -81,6 +81,9 @@ def recover(
     watch: Callable[[Told], None] = lambda told: None,
 ) -> Recovery:
     """Train the recipe's transformed model against the original, and write it to `output`.
+
+    Of a model that classifies images all of it is trained; of a vision-language model what stands between its
+    tower and its language model, then low-rank adapters of the language model too.
 
     Until it is done, checkpoints are in `output`.checkpoints: the same call goes on from the last one,
     to the same weights, bit for bit, on the same machine, device and number of threads.
@@ -105,36 +108,41 @@ def recover(
             "no transforms: there is nothing to recover from; add a step, as in -t token_prune"
         )
     accelerator = accelerator_for(device)
-    source = _source(recipe, allow, progress)
-    task = _task(recipe, source, accelerator, progress)
+    call = Call(output, overwrite, restart, accelerator, progress, watch)
+    source = open_source(recipe, allow, progress)
+    if isinstance(source, LoadedVisionLanguageModel):
+        with repeatable(accelerator.device):
+            return recover_vision_language(recipe, source, call)
+    task = _task(recipe, source, call)
     model = task.applied(copy.deepcopy(task.source), 0, len(recipe.transforms))
     with repeatable(accelerator.device):
         before = {
             "original": task.right(task.original, "original"),
             "transformed": task.right(model, "transformed"),
         }
-        trainer, stages = _trainer(task, output, restart, watch)
+        trainer, stages = _trainer(task)
         model, notes = _trained(task, trainer, stages)
         accuracy = summary(**before, recovered=task.right(model, "recovered"))
     record = _record(task, source, trainer, stages, accuracy, notes)
     if not accelerator.is_main_process:
         return Recovery(output, record)
-    written = write_recovery(output, overwrite, model.cpu(), recipe, record)
+    written = write_recovery(output, overwrite, model.cpu().state_dict(), recipe, record)
     trainer.checkpoints.remove()
     return written
 
 
-def _source(recipe: Recipe, allow: frozenset[str], progress: Callable[[str], None]) -> LoadedModel:
-    source = open_source(recipe, allow, progress)
+def _task(recipe: Recipe, source: LoadedModel | LoadedLanguageModel, call: Call) -> Task:
     if isinstance(source, LoadedLanguageModel) or source.model is None:
-        raise RecoveryError(f"{recipe.model}: recovery trains models that answer images with logits")
-    return source
-
-
-def _task(recipe: Recipe, source: LoadedModel, accelerator: Any, progress: Callable[[str], None]) -> Task:
+        raise RecoveryError(
+            f"{recipe.model}: recovery trains models that answer images with logits, and LLaVA-type models"
+        )
     wanted, preprocess = recipe.recover or Recover(), preprocessing(recipe, source)
-    sets, model = read_sets(recipe, preprocess, progress), source.model
-    assert model is not None
+    if any(stage.train is not None for stage in wanted.stages):
+        raise RecoveryError(
+            f"recover.stages: train is of vision-language models; leave it out: all of {recipe.model} is"
+            " trained"
+        )
+    sets, model, accelerator = read_sets(recipe, preprocess, call.progress), source.model, call.accelerator
     if wanted.batch_size > len(sets.chosen) or wanted.batch_size % accelerator.num_processes:
         raise RecoveryError(
             f"recover.batch_size: {wanted.batch_size} must be at most the {len(sets.chosen)} training images"
@@ -148,14 +156,12 @@ def _task(recipe: Recipe, source: LoadedModel, accelerator: Any, progress: Calla
     if most >= classes:
         raise RecoveryError(f"the data have label {most}, and {recipe.model} only {classes} classes, from 0")
     few = sets.training.images[sets.chosen[evenly(len(sets.chosen), CALIBRATION_IMAGES)]]
-    calibration = calibration_batches(recipe, preprocess, progress, few)
-    return Task(recipe, wanted, model, original, preprocess, sets, accelerator, progress, calibration)
+    calibration = calibration_batches(recipe, preprocess, call.progress, few)
+    return Task(recipe, wanted, model, original, preprocess, sets, call, calibration)
 
 
-def _trainer(
-    task: Task, output: Path, restart: bool, watch: Callable[[Told], None]
-) -> tuple[Trainer, tuple[Span, ...]]:
-    wanted, sets, accelerator = task.wanted, task.sets, task.accelerator
+def _trainer(task: Task) -> tuple[Trainer, tuple[Span, ...]]:
+    wanted, sets, accelerator = task.wanted, task.sets, task.call.accelerator
     batches = Batches(
         sets.training.images[sets.chosen],
         sets.training.labels[sets.chosen],
@@ -167,29 +173,13 @@ def _trainer(
         accelerator.num_processes,
     )
     stages = spans(task.recipe, wanted, batches.per_epoch)
-    folder = output.with_name(f"{output.name}.checkpoints")
-    checkpoints = Checkpoints(folder, _identity(task), wanted.checkpoint_seconds, task.progress)
-    if restart and accelerator.is_main_process:
-        checkpoints.remove()
-    accelerator.wait_for_everyone()
-    trainer = Trainer(
-        accelerator, batches, checkpoints, stages[-1].end, wanted.weight_decay, wanted.clip, watch
-    )
-    done = trainer.resume()
-    if done:
-        task.progress(f"going on after step {done} of {trainer.steps}")
-    return trainer, stages
-
-
-def _identity(task: Task) -> dict[str, Any]:
-    """What makes two trainings the same one, by the name under which a user knows it."""
-    keys = task.wanted.model_dump(mode="json", exclude={"checkpoint_seconds", "data"})
-    return {
+    identity = {
         "model": digest(task.source),
         **structure(task.recipe),
-        **{f"recover.{key}": value for key, value in keys.items()},
-        "training images": [task.sets.training.digest, len(task.sets.chosen)],
+        **settings(wanted),
+        "training images": [sets.training.digest, len(sets.chosen)],
     }
+    return task.call.trainer(batches, stages, wanted, identity), stages
 
 
 def _trained(task: Task, trainer: Trainer, stages: tuple[Span, ...]) -> tuple[nn.Module, list[str]]:
@@ -198,9 +188,9 @@ def _trained(task: Task, trainer: Trainer, stages: tuple[Span, ...]) -> tuple[nn
         model, done = task.applied(model, done, span.applied), span.applied
         if trainer.progress.step > span.end:
             continue  # the checkpoint is of a later stage
-        task.progress(f"training, stage {number} of {len(stages)}" if len(stages) > 1 else "training")
+        task.call.progress(f"training, stage {number} of {len(stages)}" if len(stages) > 1 else "training")
         steps = task.recipe.transforms[:done]
-        model, original = trainable(model, steps), task.original.to(task.accelerator.device)
+        model, original = trainable(model, steps), task.original.to(task.call.accelerator.device)
         with ExitStack() as stack:
             features = None
             if task.wanted.loss.features:
@@ -237,20 +227,12 @@ def _record(
         "images": len(sets.held_out.images),
         "digest": sets.held_out.digest,
     }
-    return {
-        "source": {"spec": source.spec, "digest": digest(task.source), "weights": recipe.weights},
-        "accuracy": accuracy,
-        "steps": trainer.steps,
-        "seconds": round(trainer.progress.seconds, 3),
-        "seed": task.wanted.seed,
-        "stages": [asdict(span) for span in stages],
-        "recover": dump_recipe(recipe)["recover"],
-        "data": {"training": training, "held_out": held_out},
-        "losses": trainer.progress.losses,
-        "notes": notes,
-        "device": str(task.accelerator.device),
-        "processes": task.accelerator.num_processes,
-        "threads": torch.get_num_threads(),
-        "tools": tool_versions(),
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-    }
+    return task.call.record(
+        recipe,
+        trainer,
+        stages,
+        notes,
+        source={"spec": source.spec, "digest": digest(task.source), "weights": recipe.weights},
+        accuracy=accuracy,
+        data={"training": training, "held_out": held_out},
+    )
