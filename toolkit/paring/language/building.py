@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +28,7 @@ from paring_runtimes.generation.language_model import language_model_of
 
 from ..parameters import parameter_count
 from ..recipe import Recipe, dump_recipe
+from ..transforming import described
 from ..transforms import gem_filter
 from ..transforms._decoder import Decoder
 from ..versions import tool_versions
@@ -218,7 +219,7 @@ def manifest_of(
             **({} if job.recovery is None or role == "baseline" else {"recovery": dict(job.recovery)}),
         },
         recipe=dump_recipe(job.recipe),
-        transforms=[{"name": step.name, "config": asdict(step.config)} for step in steps],
+        transforms=described(steps),
         graph=graph,
         export=exported.facts,
         parity=parity,
