@@ -65,8 +65,8 @@ def test_what_is_wrong_is_told_with_its_key(recover: dict[str, Any], told: str) 
 
 def test_every_key_is_documented() -> None:
     definitions = recipe_schema()["$defs"]
-    for name in ("Loss", "Stage", "TrainingData"):
+    for name in ("Adapters", "Loss", "Stage", "TrainingData"):
         assert all(part.get("description") for part in definitions[name]["properties"].values())
     described = {key: part.get("description") for key, part in definitions["Recover"]["properties"].items()}
-    assert {key for key, text in described.items() if not text} <= {"data", "loss"}
+    assert {key for key, text in described.items() if not text} <= {"data", "loss", "adapters"}
     assert Recover().model_dump() == build_recipe({"recover": {}}).recover.model_dump()  # type: ignore[union-attr]

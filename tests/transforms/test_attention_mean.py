@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from models import build
 
+from paring.transforms import attention_mean, k_medoids
 from paring.transforms._encoder import Attended, Tokens
 from paring.transforms.attention_mean import LEAST, AttentionMean
 
@@ -43,6 +45,13 @@ def test_no_attention_at_all_is_the_plain_mean() -> None:
     torch.testing.assert_close(found.x[:, 0], x.mean(1), atol=1e-5, rtol=1e-5)
 
 
+def test_no_step_before_it_may_take_patches_out_of_their_grid() -> None:
+    model = attention_mean.apply(build("timm ViT"), attention_mean.Config(stride=4, block=3))
+    told = k_medoids.check(model, k_medoids.Config(tokens=5, block=1))
+    assert told == ["a step after block 3 counts on the patches' grid: drop tokens behind it only"]
+    assert k_medoids.check(model, k_medoids.Config(tokens=2, block=4)) == []
+
+
 def test_other_patches_than_its_grid_s_are_refused() -> None:
-    with pytest.raises(ValueError, match="attention_mean got 15 patches, which are no grid of 4 x 4"):
+    with pytest.raises(ValueError, match="AttentionMean got 15 patches, which are no grid of 4 x 4"):
         AttentionMean(2, 1, (4, 4)).count(16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from llava_files import SIDE, llava, llava_next, pixels
 from safetensors.torch import save_file
 
+from paring.recipe import build_recipe
+from paring.transforming import described
 from paring.transforms import fast_v, must_drop, pixel_unshuffle, query_compressor, window_merge
 from paring.transforms._query_compressor import QueryCompressor
 from paring.transforms._vision_language import VisionLanguage, open_vision_language
@@ -199,3 +202,13 @@ def test_steps_behind_it_that_do_not_fit() -> None:
     window_merge.apply(model, window_merge.Config(r=1))
     with pytest.raises(ValueError, match="counts on 6 x 6 patches, and the tower gives 28"):
         model.image_rows()
+
+
+def test_a_manifest_names_the_file_of_weights_by_its_digest(tmp_path: Path) -> None:
+    file = tmp_path / "compressor.safetensors"
+    save_file(compressor_of(changed(opened(), Config(stride=3, **SMALL))).state_dict(), file)
+    steps = [{"query_compressor": {"stride": 3, "weights": str(file)}}, {"query_compressor": {"stride": 3}}]
+    known, random = described(build_recipe({"transforms": steps}).transforms)
+    assert known["weights_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert "weights_sha256" not in random
+    assert random["config"]["stride"] == 3

@@ -22,7 +22,7 @@ PathLike = str | os.PathLike[str]
 EXTRAS = {
     "torch": "torch", "torchvision": "torch", "safetensors": "torch", "timm": "torch",
     "transformers": "torch", "optimum": "torch", "PIL": "torch",
-    "gguf": "gguf", "accelerate": "recover",
+    "gguf": "gguf", "accelerate": "recover", "peft": "recover",
     "onnx": "onnx", "onnxscript": "onnx", "onnxslim": "onnx", "onnx_ir": "onnx",
     "onnxruntime": "ort", "tvm": "tvm", "tvm_ffi": "tvm",
     "scipy": "report", "jinja2": "report", "matplotlib": "report", "cpuinfo": "report",

@@ -27,6 +27,7 @@ from .parameters import parameter_count
 from .quality import correct
 from .recipe import Recipe, dump_recipe
 from .robustness import Conditions
+from .transforming import described
 from .transforms._shift import Patchwise
 from .transforms._shift.integer import in_integers
 from .transforms.token_map import WithTokenMap, tokens_per_layer, trace
@@ -122,7 +123,7 @@ def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
             **({} if job.recovery is None or role == "baseline" else {"recovery": dict(job.recovery)}),
         },
         recipe=dump_recipe(job.recipe),
-        transforms=[{"name": step.name, "config": asdict(step.config)} for step in steps],
+        transforms=described(steps),
         graph=graph,
         export=exported.facts,
         parity=found.as_dict(),

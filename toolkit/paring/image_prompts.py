@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paring_runtimes.errors import SourceError
+from paring_runtimes.generation.image_facts import ImageFacts, Tiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .sources import LoadedVisionLanguageModel
+    from .transforms._vision_language import VisionLanguage
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
@@ -50,6 +54,23 @@ def read_image_prompts(data: Path, prompt: str | None = None, limit: int | None 
     if limit is None or limit >= len(samples):
         return samples
     return [samples[index * len(samples) // limit] for index in range(limit)]
+
+
+def image_facts_of(model: VisionLanguage, source: LoadedVisionLanguageModel) -> ImageFacts:
+    """How the runtime prepares images for a model that has no files yet."""
+    told = source.preparation
+    return ImageFacts(
+        *("", "", ""),
+        token_id=model.image_token,
+        tokens=model.image_tokens,
+        keys=model.tower.keys(),
+        size=model.tower.size,
+        shortest_edge=told["shortest_edge"],
+        mean=told["mean"],
+        std=told["std"],
+        rows=(),
+        tiles=None if model.untile is None else Tiles(model.untile.tiling.grid, model.untile.tiling.image),
+    )
 
 
 def _sample(data: Path, index: int, image: Any, prompt: Any) -> ImagePrompt:

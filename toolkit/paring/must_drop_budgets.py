@@ -16,10 +16,9 @@ import torch
 
 from paring_runtimes.errors import ExportError, RecipeError
 from paring_runtimes.generation.image_cache import check_prompt
-from paring_runtimes.generation.image_facts import ImageFacts, Tiles
 from paring_runtimes.generation.image_input import prepare
 
-from .image_prompts import ImagePrompt
+from .image_prompts import ImagePrompt, image_facts_of
 from .recipe import Recipe
 from .sources import LoadedVisionLanguageModel
 from .transforming import transform
@@ -240,19 +239,7 @@ def _inputs(
     tokenizer = source.load_tokenizer()
     if tokenizer is None:
         raise RecipeError(f"{source.spec} has no tokenizer: no prompt can be read")
-    told = source.preparation
-    facts = ImageFacts(
-        *("", "", ""),
-        token_id=model.image_token,
-        tokens=model.image_tokens,
-        keys=model.tower.keys(),
-        size=model.tower.size,
-        shortest_edge=told["shortest_edge"],
-        mean=told["mean"],
-        std=told["std"],
-        rows=(),
-        tiles=None if model.untile is None else Tiles(model.untile.tiling.grid, model.untile.tiling.image),
-    )
+    facts = image_facts_of(model, source)
     found = []
     for sample in samples:
         ids = list(tokenizer(sample.prompt).input_ids)

@@ -52,14 +52,16 @@ def convert(
     """
     recovery = None if recovered is None else read_recovery(recovered)
     source = open_source(recipe, allow, progress)
+    if isinstance(source, LoadedVisionLanguageModel) and recipe.calibration is None:
+        return convert_vision_language(
+            recipe, source, output, recovery=recovery, overwrite=overwrite, progress=progress
+        )
     if recovery is not None and isinstance(source, LoadedLanguageModel):
         raise RecoveryError(
             f"{recovered}: a recovery is of a model that takes images; {recipe.model} is another"
         )
     if recipe.calibration is not None and isinstance(source, LoadedLanguageModel):
         raise RecipeError(f"calibration: {recipe.model} is no model that answers images alone; leave it out")
-    if isinstance(source, LoadedVisionLanguageModel):
-        return convert_vision_language(recipe, source, output, overwrite=overwrite, progress=progress)
     if isinstance(source, LoadedLanguageModel):
         return convert_language(recipe, source, output, overwrite=overwrite, progress=progress)
     job = _job(recipe, source, progress)

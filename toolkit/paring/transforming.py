@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from paring_runtimes.artifact import sha256_of
 from paring_runtimes.errors import TransformRefused
 
 from .recipe import Recipe, Step
@@ -28,6 +31,18 @@ def refuse_unexportable(recipe: Recipe) -> None:
         reason = "" if asked is None else asked(step.config)
         if reason:
             raise TransformRefused(f"{step.name}: {reason}")
+
+
+def described(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """Steps as a manifest tells them; of one that reads weights from a file with the file's SHA-256."""
+    found = []
+    for step in steps:
+        told: dict[str, Any] = {"name": step.name, "config": asdict(step.config)}
+        file = told["config"].get("weights")
+        if isinstance(file, str) and Path(file).is_file():
+            told["weights_sha256"] = sha256_of(Path(file))
+        found.append(told)
+    return found
 
 
 def transform(model: nn.Module, recipe: Recipe, images: Sequence[torch.Tensor] = ()) -> nn.Module:

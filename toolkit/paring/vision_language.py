@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from .language.building import LanguageJob, manifest_of
 from .opening import open_questions
 from .parameters import parameter_count
 from .recipe import Recipe
+from .recover.folder import Recovery
 from .sources import LoadedVisionLanguageModel, digest
 from .transforming import refuse_unexportable, transform
 from .transforms import discover
@@ -45,12 +46,14 @@ def convert_vision_language(
     source: LoadedVisionLanguageModel,
     output: Path,
     *,
+    recovery: Recovery | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Converted:
     """Convert a vision-language model into an artifact at `output`.
 
-    The untransformed model goes to `output`-baseline where the recipe has transforms.
+    The untransformed model goes to `output`-baseline where the recipe has transforms. With `recovery` the
+    transformed one takes what was trained.
 
     Raises:
         ParingError: see `paring_runtimes.errors` for the kinds; nothing is left behind.
@@ -62,6 +65,8 @@ def convert_vision_language(
     exam = _exam(recipe, source, progress)
     job = LanguageJob(recipe, source, None, progress)
     marks = digest(source.model)
+    if recovery is not None:
+        recovery.check(recipe, marks)
     model = open_vision_language(source.model, source.image_size)
     model.text_ids = source.text_ids()
     kept = recipe.export.baseline and bool(recipe.transforms)
@@ -79,6 +84,9 @@ def convert_vision_language(
         changed = find(transform(model, recipe)) if recipe.transforms else model
         if changed is None:
             raise RecipeError("a step takes the language model out of the vision-language model")
+        if recovery is not None:
+            recovery.load_into(changed)
+            job = replace(job, recovery=recovery.facts())
         role = "transformed" if recipe.transforms else "model"
         manifest = finish(folder, _build(job, changed, folder, marks, role), None)
         if exam is not None:
@@ -89,7 +97,7 @@ def convert_vision_language(
                 add_quality(beside, plain, found.of_baseline())
             told = found.of_baseline() if before is None else found.as_dict()
             manifest = add_quality(folder, manifest, told)
-    return Converted(output, baseline, manifest, (*job.notes(), *_training_notes(recipe)))
+    return Converted(output, baseline, manifest, (*job.notes(), *_training_notes(job)))
 
 
 @dataclass(frozen=True)
@@ -132,21 +140,23 @@ def _exam(recipe: Recipe, source: LoadedVisionLanguageModel, progress: Callable[
     return _Exam(data, Asking.of(recipe.data), recipe.data.source, progress)
 
 
-def _training_notes(recipe: Recipe) -> list[str]:
+def _training_notes(job: LanguageJob) -> list[str]:
     known = discover()
-    told = _untrained(recipe)
+    if job.recovery is not None:
+        return []
+    told = _untrained(job)
     wanting = [
         step.name
-        for step in recipe.transforms
+        for step in job.recipe.transforms
         if not known[step.name].TRAITS.training_free and not hasattr(known[step.name], "untrained")
     ]
     return [*told, *(f"{name} needs training to be worth its place: see its description" for name in wanting)]
 
 
-def _untrained(recipe: Recipe) -> list[str]:
+def _untrained(job: LanguageJob) -> list[str]:
     """Of steps that bring weights of their own, those whose weights are random, and what that means."""
-    found = []
-    for step in recipe.transforms:
+    found: list[str] = []
+    for step in () if job.recovery is not None else job.recipe.transforms:
         asked: Any = getattr(discover()[step.name], "untrained", None)
         reason = "" if asked is None else asked(step.config)
         found += [f"{step.name}: {reason}"] if reason else []
@@ -165,7 +175,7 @@ def _build(job: LanguageJob, model: VisionLanguage, folder: Path, marks: str, ro
     graph = {
         "task": TASK,
         "parameters": parameter_count(model),
-        "random_weights": source.random_weights or (role == "transformed" and bool(_untrained(job.recipe))),
+        "random_weights": source.random_weights or (role == "transformed" and bool(_untrained(job))),
         "tokens_per_layer": model.image_rows(),
         "generation": facts,
     }

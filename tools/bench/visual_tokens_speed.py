@@ -1,7 +1,7 @@
 """Time to the first token by how many visual tokens QueCC makes of 576, stage by stage, at real shape.
 
     python tools/bench/visual_tokens_speed.py WORK --export    # once: some minutes, 4 GB on disk
-    python tools/bench/visual_tokens_speed.py WORK [--rounds 8] [--threads 2]
+    python tools/bench/visual_tokens_speed.py WORK [--rounds 8] [--threads 2] [--tokens 1 16]
 
 CLIP ViT-L/14 at 336 pixels before a language model of Qwen2-0.5B's shape, weights random: the time is real,
 the answers are not. The graphs are those that `paring convert` writes, except that one prefill graph takes
@@ -111,7 +111,7 @@ class Step:
         return self.session.run(self.feeds)
 
 
-def steps(stack: ExitStack, work: Path, threads: int) -> dict[str, Step]:
+def steps(stack: ExitStack, work: Path, threads: int, counts: list[int]) -> dict[str, Step]:
     """Every stage by name, each fed what the one before it gives."""
 
     def opened(name: str) -> Session:
@@ -132,7 +132,7 @@ def steps(stack: ExitStack, work: Path, threads: int) -> dict[str, Step]:
     whole, patches, asked = (step.count() for step in found.values())
     prefill = opened("prefill")
     found[f"prefill {IMAGE}"] = Step(prefill, {**text, **whole})
-    for tokens in STRIDES:
+    for tokens in counts:
         compressor = found[f"compressor {tokens}"] = Step(
             opened(f"compressor-{tokens}"), {**patches, **asked}
         )
@@ -154,13 +154,13 @@ def measure(found: dict[str, Step], rounds: int) -> None:
             step.run()
 
 
-def tell(found: dict[str, Step]) -> None:
+def tell(found: dict[str, Step], counts: list[int]) -> None:
     """Print each stage with its spread, then every number of tokens against all of them."""
     for name, step in found.items():
         low, middle, high = (value * 1e3 for value in np.quantile(step.spent_s, (0, 0.5, 1)))
         spread = f"{middle:8.1f} ms ({low:.1f} to {high:.1f})"
         print(f"{name:15} {spread}, {step.macs / 1e9:.2f} GMACs")
-    for tokens in STRIDES:
+    for tokens in counts:
         print(f"{tokens} visual tokens: {'; '.join(_gains(found, tokens))}", flush=True)
 
 
@@ -191,6 +191,7 @@ def main() -> None:
     parser.add_argument("--export", action="store_true", help="write them, and end")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, nargs="+", choices=STRIDES, default=list(STRIDES))
     arguments = parser.parse_args()
     if arguments.export:
         arguments.work.mkdir(parents=True, exist_ok=True)
@@ -198,11 +199,11 @@ def main() -> None:
         return
     random.seed(0)
     with ExitStack() as stack:
-        found = steps(stack, arguments.work, arguments.threads)
+        found = steps(stack, arguments.work, arguments.threads, arguments.tokens)
         with Watch() as watch:
             measure(found, arguments.rounds)
     print(f"random weights; {BEFORE} + {QUESTION} tokens of text; {arguments.threads} threads")
-    tell(found)
+    tell(found, arguments.tokens)
     for sentence in watch.sentences(arguments.threads, arguments.threads):
         print(f"noise: {sentence}")
 

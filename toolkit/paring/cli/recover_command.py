@@ -40,15 +40,16 @@ def recover(
     set_: Set = None,
     weights: Weights = None,
     data: Annotated[
-        str | None, typer.Option(help="labelled images to train on: folder:DIR, idx:FOLDER,train, npz:FILE")
+        str | None,
+        typer.Option(help="labelled images to train on: folder:DIR, idx:FOLDER,train, npz:FILE, vqa:DIR"),
     ] = None,
     held_out: Annotated[
-        str | None, typer.Option(help="other labelled images, to measure on: folder:DIR, embedded, ...")
+        str | None, typer.Option(help="other ones, to measure on: folder:DIR, embedded, vqa:DIR, ...")
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="passes over the training images a stage")] = None,
     steps: Annotated[int | None, typer.Option(help="batches a stage, in place of epochs")] = None,
     lr: Annotated[float | None, typer.Option(help="the largest learning rate")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="images a step, over all devices")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="images or questions a step, of all devices")] = None,
     seed: Annotated[int | None, typer.Option(help="of batch order, augmentation and dropout")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one")] = "auto",
     restart: Annotated[bool, typer.Option("--restart", help="throw away checkpoints")] = False,
@@ -146,16 +147,23 @@ def show(done: Recovery) -> None:
     """The result in a few lines."""
     record, accuracy = done.record, done.record["accuracy"]
     console.print(f"recovery  {done.folder}", soft_wrap=True, highlight=False)
-    shown = (f"{name} {_share(accuracy[name])}" for name in ("original", "transformed", "recovered"))
-    console.print(f"top-1     {', '.join(shown)}", soft_wrap=True, highlight=False)
+    metric = accuracy.get("metric", "top1")
+    what = "images" if metric == "top1" else "questions"
+    title = {"top1": "top-1", "vqa_accuracy": "accuracy"}[metric]
+    models = ("original", "transformed", "recovered")
+    shown = (f"{name} {_share(accuracy[name], metric)}" for name in models)
+    console.print(f"{title:10}{', '.join(shown)}", soft_wrap=True, highlight=False)
     console.print(
-        f"          got back {_share(accuracy['gain'])}, still lost {_share(accuracy['drop'])} (95 %"
-        f" intervals, {accuracy['images']} held-out images)",
+        f"          got back {_share(accuracy['gain'], metric)}, still lost"
+        f" {_share(accuracy['drop'], metric)} (95 % intervals, {accuracy[what]} held-out {what})",
         soft_wrap=True,
         highlight=False,
     )
+    if "loss" in accuracy["recovered"]:
+        losses = ", ".join(f"{name} {accuracy[name]['loss']:.4f}" for name in models)
+        console.print(f"loss      {losses} nats a token of the answers", soft_wrap=True, highlight=False)
     console.print(
-        f"training  {record['steps']} steps on {record['data']['training']['images']} images,"
+        f"training  {record['steps']} steps on {record['data']['training'][what]} {what},"
         f" {duration(record['seconds'])} on {record['device']}",
         soft_wrap=True,
         highlight=False,
@@ -167,6 +175,6 @@ def show(done: Recovery) -> None:
     )
 
 
-def _share(found: dict[str, Any]) -> str:
+def _share(found: dict[str, Any], metric: str) -> str:
     low, high = found["ci95"]
-    return f"{found['top1']:.4f} ({low:.4f} to {high:.4f})"
+    return f"{found[metric]:.4f} ({low:.4f} to {high:.4f})"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,6 +29,7 @@ from paring_runtimes.generation.language_model import language_model_of
 
 from ..parameters import parameter_count
 from ..recipe import Recipe, dump_recipe
+from ..transforming import described
 from ..transforms import gem_filter
 from ..transforms._decoder import Decoder
 from ..versions import tool_versions
@@ -46,6 +47,7 @@ class LanguageJob:
     source: LoadedLanguageModel
     chunks: Chunks | None
     progress: Callable[[str], None]
+    recovery: Mapping[str, Any] | None = None  # of the transformed model's weights, where they were trained
 
     def notes(self) -> tuple[str, ...]:
         """What the user should read about the source."""
@@ -214,9 +216,10 @@ def manifest_of(
             "digest": digest,
             "weights": job.recipe.weights,
             **source.facts,
+            **({} if job.recovery is None or role == "baseline" else {"recovery": dict(job.recovery)}),
         },
         recipe=dump_recipe(job.recipe),
-        transforms=[{"name": step.name, "config": asdict(step.config)} for step in steps],
+        transforms=described(steps),
         graph=graph,
         export=exported.facts,
         parity=parity,

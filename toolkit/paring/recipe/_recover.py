@@ -16,7 +16,7 @@ Above0 = Annotated[float, Field(gt=0)]
 
 
 class TrainingData(Part):
-    """Labelled images to train on, other ones than those of `data`."""
+    """Labelled images, or questions on images, to train on: other ones than those of `data`."""
 
     source: str = Field(description="as data.source")
     limit: Positive | None = Field(default=None, description="use so many images, evenly spaced")
@@ -54,6 +54,18 @@ class Stage(Part):
     epochs: Above0 | None = Field(default=None, description="passes over the training images")
     steps: Positive | None = Field(default=None, description="batches; in place of epochs")
     learning_rate: Above0 | None = Field(default=None, description="the largest of this stage")
+    train: Literal["connector", "language"] | None = Field(
+        default=None,
+        description="of a vision-language model: connector, what stands between tower and language model, is"
+        " trained alone (null is that too); language trains low-rank adapters of the language model besides",
+    )
+
+
+class Adapters(Part):
+    """Low-rank adapters of a vision-language model's language model, arXiv 2106.09685."""
+
+    rank: Positive = Field(default=8, description="of what each linear layer is changed by")
+    scale: Above0 = Field(default=2.0, description="of that change; peft's lora_alpha over rank")
 
 
 class Recover(Part):
@@ -68,8 +80,9 @@ class Recover(Part):
     stages: tuple[Stage, ...] = Field(
         default=(),
         description="in order; ShiftAddViT's are {through: additive_attention}, then {}; none is one stage"
-        " with all transforms",
+        " with all transforms, and of a vision-language model {train: connector}, then {train: language}",
     )
+    adapters: Adapters = Adapters()
     batch_size: Positive = Field(default=64, description="images a step, over all devices")
     warmup: Share = Field(default=0.05, description="share of a stage's steps")
     final_rate: Share = Field(default=0.01, description="share of the learning rate left at a stage's end")

@@ -26,13 +26,25 @@ def answers(model: nn.Module, data: ImageData, preprocess: Preprocess, device: t
     return np.concatenate(right)
 
 
-def summary(original: np.ndarray, transformed: np.ndarray, recovered: np.ndarray) -> dict[str, Any]:
-    """Accuracies with Wilson's intervals, and paired differences: what is got back, what is still lost."""
+def summary(
+    original: np.ndarray,
+    transformed: np.ndarray,
+    recovered: np.ndarray,
+    metric: str = "top1",
+    what: str = "images",
+) -> dict[str, Any]:
+    """Accuracies with Wilson's intervals, and paired differences: what is got back, what is still lost.
+
+    Args:
+        original, transformed, recovered: [N] bool, what each model answers right.
+        metric: what the share of right answers is called.
+        what: they are answers to.
+    """
     named = {"original": original, "transformed": transformed, "recovered": recovered}
     found: dict[str, Any] = {
-        name: {"top1": float(right.mean()), "ci95": wilson_interval(right)} for name, right in named.items()
+        name: {metric: float(right.mean()), "ci95": wilson_interval(right)} for name, right in named.items()
     }
     for name, (more, less) in {"gain": (recovered, transformed), "drop": (original, recovered)}.items():
         difference = float(more.mean() - less.mean())
-        found[name] = {"top1": difference, "ci95": paired_interval(more, less)}
-    return {**found, "images": len(original)}
+        found[name] = {metric: difference, "ci95": paired_interval(more, less)}
+    return {**found, what: len(original)}

@@ -23,8 +23,36 @@ class Batch(NamedTuple):
 
 
 @dataclass
+class Order:
+    """Shuffled batches of places, one shuffle an epoch; what is left over waits for another epoch.
+
+    Attributes:
+        count: of the places.
+        size: of a batch.
+    """
+
+    count: int
+    size: int
+    seed: int
+    _known: tuple[int, npt.NDArray[np.int64]] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches of one pass."""
+        return self.count // self.size
+
+    def __call__(self, step: int) -> npt.NDArray[np.int64]:
+        """The places of batch `step`, [size]."""
+        epoch, at = divmod(step, self.per_epoch)
+        if self._known is None or self._known[0] != epoch:
+            order = generator(self.seed, epoch, ORDER).permutation(self.count)
+            self._known = (epoch, order.astype(np.int64))
+        return self._known[1][at * self.size : (at + 1) * self.size]
+
+
+@dataclass
 class Batches:
-    """Training images in shuffled batches, one shuffle an epoch; what is left over waits for another epoch.
+    """Training images in shuffled batches.
 
     Attributes:
         images: [N, H, W, C] uint8; they become float a batch at a time.
@@ -43,13 +71,16 @@ class Batches:
     seed: int = 0
     rank: int = 0
     world: int = 1
-    _order: tuple[int, npt.NDArray[np.int64]] | None = field(default=None, init=False, repr=False)
+    _order: Order = field(init=False, repr=False)
     _ready: tuple[int, Batch] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._order = Order(len(self.images), self.batch_size, self.seed)
 
     @property
     def per_epoch(self) -> int:
         """Batches of one pass over the images."""
-        return len(self.images) // self.batch_size
+        return self._order.per_epoch
 
     def __call__(self, step: int) -> Batch:
         """This process's part of batch `step`."""
@@ -60,18 +91,11 @@ class Batches:
 
     def prepare(self, step: int) -> None:
         """Make batch `step` ahead of its use."""
-        chosen = self._chosen(step)
+        chosen = self._order(step)
         mine = slice(self.rank, None, self.world)
         images = augmented(self.images[chosen], self.augment, generator(self.seed, step, AUGMENT), mine)
         labels = torch.from_numpy(self.labels[chosen][mine])
         self._ready = step, Batch(torch.from_numpy(self.preprocess(images)), labels)
-
-    def _chosen(self, step: int) -> npt.NDArray[np.int64]:
-        epoch, at = divmod(step, self.per_epoch)
-        if self._order is None or self._order[0] != epoch:
-            order = generator(self.seed, epoch, ORDER).permutation(len(self.images))
-            self._order = (epoch, order.astype(np.int64))
-        return self._order[1][at * self.batch_size : (at + 1) * self.batch_size]
 
 
 def generator(seed: int, step: int, purpose: int) -> np.random.Generator:

@@ -33,6 +33,14 @@ def auxiliary_losses(steps: Sequence[Step]) -> list[Auxiliary]:
     return _offered(steps, "auxiliary_loss")
 
 
+def reforming(steps: Sequence[Step]) -> list[str]:
+    """The steps that are trained in another form than they are exported in, or add to the loss."""
+    forms = ("trainable", "frozen", "auxiliary_loss")
+    known = discover()
+    names = dict.fromkeys(step.name for step in steps)
+    return [name for name in names if any(hasattr(known[name], form) for form in forms)]
+
+
 def _offered(steps: Sequence[Step], name: str) -> list[Callable[[nn.Module], Any]]:
     """The function `name` of each transform that has one; once, however often the recipe applies it."""
     known = discover()

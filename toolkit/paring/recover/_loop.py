@@ -6,18 +6,18 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from paring_runtimes.errors import RecoveryError
 
-from ._batches import Batches, torch_seed
+from ._batches import torch_seed
 from ._checkpoints import Checkpoints, Progress, State
 from ._schedule import Span
 
-Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
+Objective = Callable[..., dict[str, torch.Tensor]]  # the model and a batch's tensors -> parts of the loss
 POINTS = 200  # of the loss, kept over the whole training
 
 
@@ -32,6 +32,24 @@ class Told:
     left_s: float
 
 
+class Batched(Protocol):
+    """Batches that follow from their seed and a step alone."""
+
+    @property
+    def seed(self) -> int:
+        """Of order, augmentation and dropout."""
+
+    @property
+    def rank(self) -> int:
+        """Of this process."""
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, ...]:
+        """This process's part of batch `step`."""
+
+    def prepare(self, step: int) -> None:
+        """Make batch `step` ahead of its use."""
+
+
 @dataclass
 class Trainer:
     """What the stages of one training share.
@@ -41,10 +59,12 @@ class Trainer:
         steps: of all stages.
         progress: how far it is; changed as it goes on.
         resumed: the tensors of the checkpoint that it goes on from, until they are used.
+        trained_only: whether checkpoints leave out what is not trained, buffers too, which then must be
+            the same from the first step of all stages.
     """
 
     accelerator: Any
-    batches: Batches
+    batches: Batched
     checkpoints: Checkpoints
     steps: int
     weight_decay: float = 0.05
@@ -52,6 +72,7 @@ class Trainer:
     watch: Callable[[Told], None] = lambda told: None
     progress: Progress = field(default_factory=Progress)
     resumed: State | None = None
+    trained_only: bool = False
 
     def resume(self) -> int:
         """Take up the newest checkpoint, and return the steps that it has done.
@@ -76,7 +97,7 @@ class Trainer:
         wrapped = self.accelerator.prepare(model)
         optimizer = torch.optim.AdamW(_groups(model, self.weight_decay), lr=span.learning_rate)
         if self.resumed is not None:
-            _restore(model, optimizer, self.resumed)
+            _restore(model, optimizer, self.resumed, self.trained_only)
             self.resumed = None
         started = saved = time.monotonic()
         first, before = self.progress.step, self.progress.seconds
@@ -101,8 +122,7 @@ class Trainer:
         rate: float,
     ) -> dict[str, float]:
         torch.manual_seed(torch_seed(self.batches.seed, step) + self.batches.rank)
-        pixels, labels = (part.to(self.accelerator.device) for part in self.batches(step))
-        parts = objective(model, pixels, labels)
+        parts = objective(model, *(part.to(self.accelerator.device) for part in self.batches(step)))
         loss = torch.stack(list(parts.values())).sum()
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -125,7 +145,7 @@ class Trainer:
 
     def _save(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         if self.accelerator.is_main_process:
-            self.checkpoints.save(_tensors(model, optimizer), self.progress)
+            self.checkpoints.save(_tensors(model, optimizer, self.trained_only), self.progress)
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -137,19 +157,27 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer, trained_only: bool) -> State:
     """Copies of the model's tensors as `model.NAME`, of the optimizer's as `optimizer.NAME.KEY`."""
-    found = {f"model.{name}": value for name, value in model.state_dict().items()}
+    left_out = _untrained(model) if trained_only else set()
+    found = {f"model.{name}": value for name, value in model.state_dict().items() if name not in left_out}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             found[f"optimizer.{name}.{key}"] = torch.as_tensor(value)
     return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
 
 
-def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: State) -> None:
+def _untrained(model: nn.Module) -> set[str]:
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return model.state_dict().keys() - trained
+
+
+def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: State, trained_only: bool) -> None:
     own = {name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")}
+    left_out = _untrained(model) if trained_only else set()
     try:
-        model.load_state_dict(own, strict=True)
+        whole = {name: value for name, value in model.state_dict().items() if name in left_out - own.keys()}
+        model.load_state_dict({**whole, **own}, strict=True)
     except RuntimeError as error:
         raise RecoveryError(f"the checkpoint does not fit the model: {error}") from error
     for name, parameter in model.named_parameters():

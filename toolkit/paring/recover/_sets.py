@@ -50,18 +50,29 @@ def read_sets(recipe: Recipe, preprocess: Preprocess, progress: Callable[[str], 
     known = {image.tobytes() for image in held_out.images}
     seen = np.array([image.tobytes() in known for image in training.images], np.bool_)
     if seen.any():
-        _judge(wanted, int(seen.sum()), len(seen), recipe.data.source)
+        judge_shared(wanted, int(seen.sum()), f"{len(seen)} images", recipe.data.source)
     kept = ~seen if wanted.held_out == "exclude" else np.ones_like(seen)
     return Sets(training, np.flatnonzero(kept), held_out, int(seen.sum()))
 
 
-def _judge(wanted: TrainingData, shared: int, count: int, held_out: str) -> None:
+def judge_shared(wanted: TrainingData, shared: int, of: str, held_out: str) -> None:
+    """Say what is wrong with training images that are held out as well.
+
+    Args:
+        wanted: the training data.
+        shared: how many are, at least one.
+        of: out of how many of what.
+        held_out: the other data.
+
+    Raises:
+        RecoveryError: the recipe refuses them, or none but them is there.
+    """
     if wanted.held_out == "refuse":
         raise RecoveryError(
-            f"recover.data: {shared} of the {count} images of {wanted.source} are held out in {held_out}:"
+            f"recover.data: {shared} of the {of} of {wanted.source} are held out in {held_out}:"
             " take other images, or train without those by recover.data.held_out: exclude"
         )
-    if wanted.held_out == "exclude" and shared == count:
+    if wanted.held_out == "exclude" and of.startswith(f"{shared} "):
         raise RecoveryError(
-            f"recover.data: all {count} images of {wanted.source} are held out in {held_out}: none are left"
+            f"recover.data: all {of} of {wanted.source} are held out in {held_out}: none are left"
         )

@@ -15,6 +15,8 @@ from paring_runtimes.errors import RecoveryError
 
 from ..recipe import Recipe, recipe_yaml
 from ..sources._weights import fit, read_weights
+from ..transforms._vision_language import find
+from ._connector import State, put_in
 
 WEIGHTS, RECIPE, RECORD = "weights.safetensors", "recipe.yaml", "recovery.json"
 SCHEMA = 1
@@ -52,7 +54,11 @@ class Recovery:
             SourceError: names and shapes that differ.
         """
         file = self.folder / WEIGHTS
-        fit(model, read_weights(file, frozenset()), file)
+        state, seeing = read_weights(file, frozenset()), find(model)
+        if seeing is None:
+            fit(model, state, file)
+        else:
+            put_in(seeing, state, file)
         return model
 
     def facts(self) -> dict[str, Any]:
@@ -93,9 +99,9 @@ def read_recovery(folder: Path) -> Recovery:
 
 
 def write_recovery(
-    folder: Path, overwrite: bool, model: nn.Module, recipe: Recipe, record: Mapping[str, Any]
+    folder: Path, overwrite: bool, weights: State, recipe: Recipe, record: Mapping[str, Any]
 ) -> Recovery:
-    """Write a recovery's folder.
+    """Write a recovery's folder. `weights` are all of a model's, or what `_connector` says was trained.
 
     Raises:
         OutputError: something is there.
@@ -103,7 +109,7 @@ def write_recovery(
     from safetensors.torch import save_file
 
     with new_folder(folder, overwrite, RECORD) as draft:
-        state = {name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}
+        state = {name: value.detach().contiguous().clone() for name, value in weights.items()}
         save_file(state, draft / WEIGHTS)
         (draft / RECIPE).write_text(recipe_yaml(recipe), encoding="utf-8")
         whole = {"schema": SCHEMA, "weights_sha256": sha256_of(draft / WEIGHTS), **record}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import datetime
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,14 @@ from paring_runtimes.errors import RecoveryError
 from ..data import Preprocess
 from ..data._images import evenly
 from ..opening import calibration_batches, open_source, preprocessing
-from ..recipe import Recipe, Recover, dump_recipe
-from ..sources import LoadedLanguageModel, LoadedModel, digest
+from ..recipe import Recipe, Recover
+from ..sources import LoadedLanguageModel, LoadedModel, LoadedVisionLanguageModel, digest
 from ..sources._loaded import seeded
 from ..transforming import apply_step
 from ..transforms._opening import canonical
-from ..versions import tool_versions
 from ._accuracy import answers, summary
 from ._batches import Batches, torch_seed
-from ._checkpoints import Checkpoints
+from ._call import Call, settings
 from ._devices import accelerator_for, repeatable
 from ._features import BlockOutputs
 from ._forms import auxiliary_losses, frozen, trainable
@@ -38,6 +36,7 @@ from ._schedule import Span, spans
 from ._sets import Sets, read_sets
 from ._start import Start, started
 from .folder import RECORD, Recovery, structure, write_recovery
+from .vision_language import recover_vision_language
 
 CALIBRATION_IMAGES = 256  # where the recipe names none
 NO_BLOCKS = "features: no encoder blocks are known in this model, so that this part of the loss is left out"
@@ -53,8 +52,7 @@ class Task:
     original: nn.Module
     preprocess: Preprocess
     sets: Sets
-    accelerator: Any
-    progress: Callable[[str], None]
+    call: Call
     calibration: Sequence[torch.Tensor] = ()  # batches of images that the transforms are fitted to
     start: Start | None = None
 
@@ -65,8 +63,10 @@ class Task:
 
     def right(self, model: nn.Module, name: str) -> np.ndarray:
         """Which held-out images `model` gets right, [N] bool."""
-        self.progress(f"answering {len(self.sets.held_out.images)} held-out images with the {name} model")
-        return answers(model, self.sets.held_out, self.preprocess, self.accelerator.device)
+        self.call.progress(
+            f"answering {len(self.sets.held_out.images)} held-out images with the {name} model"
+        )
+        return answers(model, self.sets.held_out, self.preprocess, self.call.accelerator.device)
 
     def first(self) -> nn.Module:
         """The model that the training begins with: the source, or what an earlier recovery made of it."""
@@ -95,6 +95,9 @@ def recover(
 ) -> Recovery:
     """Train the recipe's transformed model against the original, and write it to `output`.
 
+    Of a model that classifies images all of it is trained; of a vision-language model what stands between its
+    tower and its language model, then low-rank adapters of the language model too.
+
     Until it is done, checkpoints are in `output`.checkpoints: the same call goes on from the last one,
     to the same weights, bit for bit, on the same machine, device and number of threads.
 
@@ -120,43 +123,46 @@ def recover(
             "no transforms: there is nothing to recover from; add a step, as in -t token_prune"
         )
     accelerator = accelerator_for(device)
-    source = _source(recipe, allow, progress)
-    task = _task(recipe, source, accelerator, progress, recovered)
+    call = Call(output, overwrite, restart, accelerator, progress, watch)
+    source = open_source(recipe, allow, progress)
+    if isinstance(source, LoadedVisionLanguageModel):
+        if recovered is not None:
+            raise RecoveryError(f"recovered: {recipe.model} is a vision-language model; leave it out")
+        with repeatable(accelerator.device):
+            return recover_vision_language(recipe, source, call)
+    task = _task(recipe, source, call, recovered)
     model = task.applied(task.first(), task.begun, len(recipe.transforms))
     with repeatable(accelerator.device):
         before = {
             "original": task.right(task.original, "original"),
             "transformed": task.right(model, "transformed"),
         }
-        trainer, stages = _trainer(task, output, restart, watch)
+        trainer, stages = _trainer(task)
         model, notes = _trained(task, trainer, stages, model)
         accuracy = summary(**before, recovered=task.right(model, "recovered"))
     record = _record(task, source, trainer, stages, accuracy, notes)
     if not accelerator.is_main_process:
         return Recovery(output, record)
-    written = write_recovery(output, overwrite, model.cpu(), recipe, record)
+    written = write_recovery(output, overwrite, model.cpu().state_dict(), recipe, record)
     trainer.checkpoints.remove()
     return written
 
 
-def _source(recipe: Recipe, allow: frozenset[str], progress: Callable[[str], None]) -> LoadedModel:
-    source = open_source(recipe, allow, progress)
-    if isinstance(source, LoadedLanguageModel) or source.model is None:
-        raise RecoveryError(f"{recipe.model}: recovery trains models that answer images with logits")
-    return source
-
-
 def _task(
-    recipe: Recipe,
-    source: LoadedModel,
-    accelerator: Any,
-    progress: Callable[[str], None],
-    recovered: Path | None,
+    recipe: Recipe, source: LoadedModel | LoadedLanguageModel, call: Call, recovered: Path | None
 ) -> Task:
+    if isinstance(source, LoadedLanguageModel) or source.model is None:
+        raise RecoveryError(
+            f"{recipe.model}: recovery trains models that answer images with logits, and LLaVA-type models"
+        )
     wanted, preprocess, model = recipe.recover or Recover(), preprocessing(recipe, source), source.model
-    assert model is not None
+    if any(stage.train is not None for stage in wanted.stages):
+        raise RecoveryError(
+            f"recover.stages: train is of vision-language models; leave it out: all of {recipe.model} is"
+            " trained"
+        )
     start = None if recovered is None else started(recovered, recipe, digest(model))
-    sets = read_sets(recipe, preprocess, progress)
+    sets, accelerator = read_sets(recipe, preprocess, call.progress), call.accelerator
     if wanted.batch_size > len(sets.chosen) or wanted.batch_size % accelerator.num_processes:
         raise RecoveryError(
             f"recover.batch_size: {wanted.batch_size} must be at most the {len(sets.chosen)} training images"
@@ -170,14 +176,12 @@ def _task(
     if most >= classes:
         raise RecoveryError(f"the data have label {most}, and {recipe.model} only {classes} classes, from 0")
     few = sets.training.images[sets.chosen[evenly(len(sets.chosen), CALIBRATION_IMAGES)]]
-    calibration = calibration_batches(recipe, preprocess, progress, few)
-    return Task(recipe, wanted, model, original, preprocess, sets, accelerator, progress, calibration, start)
+    calibration = calibration_batches(recipe, preprocess, call.progress, few)
+    return Task(recipe, wanted, model, original, preprocess, sets, call, calibration, start)
 
 
-def _trainer(
-    task: Task, output: Path, restart: bool, watch: Callable[[Told], None]
-) -> tuple[Trainer, tuple[Span, ...]]:
-    wanted, sets, accelerator = task.wanted, task.sets, task.accelerator
+def _trainer(task: Task) -> tuple[Trainer, tuple[Span, ...]]:
+    wanted, sets, accelerator = task.wanted, task.sets, task.call.accelerator
     batches = Batches(
         sets.training.images[sets.chosen],
         sets.training.labels[sets.chosen],
@@ -189,30 +193,14 @@ def _trainer(
         accelerator.num_processes,
     )
     stages = spans(task.recipe, wanted, batches.per_epoch, task.begun)
-    folder = output.with_name(f"{output.name}.checkpoints")
-    checkpoints = Checkpoints(folder, _identity(task), wanted.checkpoint_seconds, task.progress)
-    if restart and accelerator.is_main_process:
-        checkpoints.remove()
-    accelerator.wait_for_everyone()
-    trainer = Trainer(
-        accelerator, batches, checkpoints, stages[-1].end, wanted.weight_decay, wanted.clip, watch
-    )
-    done = trainer.resume()
-    if done:
-        task.progress(f"going on after step {done} of {trainer.steps}")
-    return trainer, stages
-
-
-def _identity(task: Task) -> dict[str, Any]:
-    """What makes two trainings the same one, by the name under which a user knows it."""
-    keys = task.wanted.model_dump(mode="json", exclude={"checkpoint_seconds", "data"})
-    return {
+    identity = {
         "model": digest(task.source),
         **structure(task.recipe),
-        **{f"recover.{key}": value for key, value in keys.items()},
-        "training images": [task.sets.training.digest, len(task.sets.chosen)],
+        **settings(wanted),
+        "training images": [sets.training.digest, len(sets.chosen)],
         **({} if task.start is None else {"recovered": task.start.recovery.record["weights_sha256"]}),
     }
+    return task.call.trainer(batches, stages, wanted, identity), stages
 
 
 def _trained(
@@ -226,9 +214,9 @@ def _trained(
         model, done = task.applied(model, done, span.applied), span.applied
         if trainer.progress.step > span.end:
             continue  # the checkpoint is of a later stage
-        task.progress(f"training, stage {number} of {len(stages)}" if len(stages) > 1 else "training")
+        task.call.progress(f"training, stage {number} of {len(stages)}" if len(stages) > 1 else "training")
         steps = task.recipe.transforms[:done]
-        model, original = trainable(model, steps), task.original.to(task.accelerator.device)
+        model, original = trainable(model, steps), task.original.to(task.call.accelerator.device)
         with ExitStack() as stack:
             features = None
             if task.wanted.loss.features:
@@ -265,21 +253,13 @@ def _record(
         "images": len(sets.held_out.images),
         "digest": sets.held_out.digest,
     }
-    return {
-        "source": {"spec": source.spec, "digest": digest(task.source), "weights": recipe.weights},
-        "accuracy": accuracy,
-        "steps": trainer.steps,
-        "seconds": round(trainer.progress.seconds, 3),
-        "seed": task.wanted.seed,
-        "recovered": None if task.start is None else task.start.recovery.facts(),
-        "stages": [asdict(span) for span in stages],
-        "recover": dump_recipe(recipe)["recover"],
-        "data": {"training": training, "held_out": held_out},
-        "losses": trainer.progress.losses,
-        "notes": notes,
-        "device": str(task.accelerator.device),
-        "processes": task.accelerator.num_processes,
-        "threads": torch.get_num_threads(),
-        "tools": tool_versions(),
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-    }
+    return task.call.record(
+        recipe,
+        trainer,
+        stages,
+        notes,
+        source={"spec": source.spec, "digest": digest(task.source), "weights": recipe.weights},
+        accuracy=accuracy,
+        recovered=None if task.start is None else task.start.recovery.facts(),
+        data={"training": training, "held_out": held_out},
+    )

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ._encoder import Attended, Tokens, find, open_encoder, why_not
-from ._encoder.grid_step import grid_reasons
+from ._encoder.grid_step import GridStep, Reduced, grid_reasons
 from ._grid import pool, pool_owner, pooled_grid
 from ._last_block import BLOCK, block_of
 from .token_prune import class_token_reasons
@@ -43,8 +43,8 @@ class Config:
     block: int | None = field(default=None, metadata=BLOCK)
 
 
-class AttentionMean(nn.Module):
-    """Each region's mean by attention.
+class AttentionMean(GridStep):
+    """Each region's mean by attention, between attention and MLP.
 
     Args:
         stride: patches a side of a region.
@@ -55,50 +55,30 @@ class AttentionMean(nn.Module):
     needs_class_scores = True
 
     def __init__(self, stride: int, prefix: int, grid: tuple[int, ...]) -> None:
-        super().__init__()
-        self.window, self.prefix, self.grid = (stride,) * len(grid), prefix, grid
+        super().__init__(prefix, grid)
+        self.window = (stride,) * len(grid)
 
     def regrid(self, grid: tuple[int, ...]) -> tuple[int, ...]:
         """The grid of what leaves. It follows from this step's own grid, not from what was known before."""
         return pooled_grid(self.grid, self.window)
 
-    def count(self, tokens: int) -> int:
-        """Tokens after this step.
+    def left(self) -> int:
+        """Patches that leave."""
+        return math.prod(self.regrid(self.grid))
 
-        Raises:
-            ValueError: so many tokens do not lie on this step's grid.
-        """
-        if tokens != self.prefix + math.prod(self.grid):
-            raise ValueError(
-                f"attention_mean got {tokens - self.prefix} patches, which are no grid of"
-                f" {' x '.join(map(str, self.grid))}: it needs the input size that the model was built for,"
-                " and no step before it that takes patches out of their grid"
-            )
-        return self.prefix + math.prod(self.regrid(self.grid))
-
-    def forward(self, tokens: Tokens, attended: Attended) -> Tokens:
+    def forward(self, tokens: Tokens, attended: Attended) -> Tokens:  # type: ignore[override]
         """[B, N, C] -> [B, count(N), C]."""
         assert attended.class_scores is not None
         self.count(tokens.x.shape[1])
-        first, patches = tokens.x[:, : self.prefix], tokens.x[:, self.prefix :]
+        patches = tokens.x[:, self.prefix :]
         scores = attended.class_scores[:, self.prefix :] + LEAST
         means, _ = pool(patches, scores, self.grid, self.window)
         size = torch.ones_like(tokens.x[..., 0]) if tokens.size is None else tokens.size
         _, sizes = pool(patches[..., :1], size[:, self.prefix :], self.grid, self.window)
-        return Tokens(
-            torch.cat([first, means], 1),
-            torch.cat([size[:, : self.prefix], sizes], 1),
-            self._owner(tokens),
-            tokens.margin,
-        )
-
-    def _owner(self, tokens: Tokens) -> torch.Tensor | None:
-        if tokens.owner is None:
-            return None
-        device = tokens.x.device
-        owner = pool_owner(self.grid, self.window, device) + self.prefix
-        target = torch.cat([torch.arange(self.prefix, device=device), owner])
-        return tokens.moved(target.expand(tokens.x.shape[0], -1))
+        target = None
+        if tokens.owner is not None:
+            target = pool_owner(self.grid, self.window, means.device).expand(len(means), -1)
+        return self.rejoined(tokens, Reduced(means, sizes, target, None))
 
 
 def check(model: nn.Module, config: Config) -> list[str]:

@@ -31,7 +31,7 @@ class Reduced(NamedTuple):
 
 
 class GridStep(nn.Module):
-    """An ending of a block that reduces the patches and leaves the prefix tokens alone.
+    """A step that reduces the patches and leaves the prefix tokens alone, by default the ending of a block.
 
     Args:
         prefix: leading tokens that are no patches.
@@ -69,7 +69,10 @@ class GridStep(nn.Module):
         """[B, N, C] -> [B, count(N), C]."""
         self.count(tokens.x.shape[1])
         size = None if tokens.size is None else tokens.size[:, self.prefix :]
-        found = self.reduce(tokens.x[:, self.prefix :], size, tokens.owner is not None)
+        return self.rejoined(tokens, self.reduce(tokens.x[:, self.prefix :], size, tokens.owner is not None))
+
+    def rejoined(self, tokens: Tokens, found: Reduced) -> Tokens:
+        """What became of the patches behind the prefix tokens of `tokens`, the step's input."""
         first = tokens.x[:, : self.prefix]
         ones = torch.ones_like(first[..., 0])
         first_size = ones if tokens.size is None else tokens.size[:, : self.prefix]

@@ -63,9 +63,13 @@ class Regions:
 
     def split(self, x: torch.Tensor) -> torch.Tensor:
         """[B, H * W, C] -> [B, regions, s * s, C], row by row within a region."""
-        (rows, columns), s = self.shape, self.stride
-        cut = self.image(x).reshape(x.shape[0], x.shape[2], rows, s, columns, s)
-        return cut.permute(0, 2, 4, 3, 5, 1).reshape(x.shape[0], rows * columns, s * s, x.shape[2])
+        (rows, columns), s, width = self.shape, self.stride, x.shape[2]
+        grid = x.reshape(x.shape[0], *self.grid, width)
+        whole = grid if self.whole else F.pad(grid, (0, 0, *self.padding))
+        if rows * columns == 1:
+            return whole.reshape(x.shape[0], 1, s * s, width)
+        cut = whole.reshape(x.shape[0], rows, s, columns, s, width)  # channels stay side by side
+        return cut.permute(0, 1, 3, 2, 4, 5).reshape(x.shape[0], rows * columns, s * s, width)
 
     def real(self) -> torch.Tensor:
         """[regions, s * s] bool: the places that hold a patch, as constants."""
