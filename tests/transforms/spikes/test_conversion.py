@@ -104,7 +104,7 @@ def test_compensated_layers_have_the_trained_means() -> None:
     x = images(32, model, seed=1)
     network = converted(model, Config(steps=16))
     body = rectified(model, tuple(x.shape[1:]))
-    means = {}
+    means: dict[str, torch.Tensor] = {}
     for name in network.neurons():
         module = body.get_submodule(name)
         module.register_forward_hook(

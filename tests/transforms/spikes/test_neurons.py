@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -39,7 +41,7 @@ def test_from_zero_the_error_does_not_grow_when_the_steps_double() -> None:
         current = values.expand(steps, -1)
         found = integrate_fire(current, torch.tensor(1.0), torch.tensor(0.0), False, 0.0).mean(0)
         errors.append((found - values).abs())
-    for before, after in zip(errors, errors[1:], strict=False):
+    for before, after in itertools.pairwise(errors):
         assert (after <= before + 1e-5).all()
 
 
