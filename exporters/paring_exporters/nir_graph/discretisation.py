@@ -10,12 +10,12 @@ NIR's equations are differential; a file says neither the step nor how to integr
   fire at equality too.
 - **Hard reset to v_reset, to 0 in files without that key**, as NIR reads them since 1.0.5. Until 1.0.4 its
   documentation said v -= v_threshold, and its paper's recurrent network exists in both kinds, which the
-  file does not tell: `reset="subtract"` reads such a file so. Norse, snnTorch and SpikingJelly reset to 0, Sinabs
-  subtracts.
+  file does not tell: `reset="subtract"` reads such a file so. Norse, snnTorch and SpikingJelly reset to 0,
+  Sinabs subtracts.
 - **dt**: the graph's own metadata, else 1e-4 s where a time constant is below 1 (the step of NIR's paper, and
   the default of snnTorch and SpikingJelly; Norse's is 1e-3), else 1: time in steps.
-- **Order**: see `paring_runtimes.nir.flat`. An I or IF adds the inputs that close a cycle before the others, so
-  that an integrator with a subtracting feedback rounds as v += x; v -= threshold does.
+- **Order**: see `paring_runtimes.nir.flat`. An I or IF adds the inputs that close a cycle before the others,
+  so that an integrator with a subtracting feedback rounds as v += x; v -= threshold does.
 """
 
 from __future__ import annotations
