@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,8 +29,9 @@ class Connection(Protocol):
         """Add the weights of every event to `total` [T, B, layout.size]."""
         ...
 
+    @property
     def fan_out(self) -> NDArray[np.int64]:
-        """Return how many connections each source has: weights that are not zero, [sources]."""
+        """How many connections each source has: weights that are not zero, [sources]."""
         ...
 
     def by_core(self, core: NDArray[np.int32]) -> CoreRows:
@@ -71,9 +73,10 @@ class Full:
     def _there(self) -> NDArray[np.bool_]:
         """Return [targets, sources]: whether there is a weight."""
         blocks = self.weight.reshape(self.layout.blocks, self.sources, self.layout.lanes)
-        there: NDArray[np.bool_] = (blocks != 0).transpose(0, 2, 1).reshape(-1, self.sources)
+        there: NDArray[np.bool_] = np.not_equal(blocks, 0).transpose(0, 2, 1).reshape(-1, self.sources)
         return there[: self._targets]
 
+    @functools.cached_property
     def fan_out(self) -> NDArray[np.int64]:
         """See `Connection.fan_out`."""
         return np.asarray(self._there().sum(0), np.int64)
@@ -110,6 +113,7 @@ class Sparse:
             total.reshape(-1), self.layout.size,
         )  # fmt: skip
 
+    @functools.cached_property
     def fan_out(self) -> NDArray[np.int64]:
         """See `Connection.fan_out`."""
         return np.diff(self.begin)
@@ -137,7 +141,7 @@ class Window:
             (place, o, k)
             for o in range(self.out[axis])
             for k in range(self.kernel[axis])
-            if 0 <= (place := o * self.stride[axis] + k * self.dilation[axis] - self.before[axis])
+            if (place := o * self.stride[axis] + k * self.dilation[axis] - self.before[axis]) >= 0
             and place < self.size[axis]
         ]
         found = np.array(sorted(pairs), np.int64).reshape(-1, 3)
@@ -183,8 +187,9 @@ class Convolution:
     def work(self, events: Events) -> int:
         """Return about how many vector additions the events need."""
         _, _, tall, wide = self._weight.shape
-        return events.count * tall * wide * self.layout.blocks * self.layout.lanes // 16
+        return int(events.count * tall * wide * self.layout.blocks * self.layout.lanes // 16)
 
+    @functools.cached_property
     def fan_out(self) -> NDArray[np.int64]:
         """See `Connection.fan_out`."""
         out, inner, tall, wide = self._weight.shape
@@ -202,7 +207,7 @@ class Convolution:
 
     def by_core(self, core: NDArray[np.int32]) -> CoreRows:
         """See `Connection.by_core`."""
-        out, inner, tall, wide = self._weight.shape
+        out, inner = self._weight.shape[:2]
         group_out = out // self.groups
         cores = core.reshape(out, *self.window.out)
         y_begin, y_pairs, x_begin, x_pairs = self.tables

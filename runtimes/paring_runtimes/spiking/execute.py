@@ -247,9 +247,7 @@ class Executor:
             terms.append(layout.flat(sums)[0])
             if self._recorder is not None:
                 self._recorder.multiplications(name, 1, self.batch)
-        for signal in found.direct:
-            if isinstance(signal, Constant):
-                terms.append(signal.array.reshape(self.batch, -1))
+        terms += [one.array.reshape(self.batch, -1) for one in found.direct if isinstance(one, Constant)]
         return terms
 
     def _weights(self, task: Task, values: Values, steps: int) -> Signal:
@@ -284,13 +282,13 @@ class Executor:
         neurons, state = self.network.neurons[task.name], self.states[task.name]
         found, before = self._terms(task, values, False), self._terms(task, values, True)
         current = self._current(task, found)
-        direct = [signal for signal in found.direct if not isinstance(signal, Constant)]
+        direct: list[Signal] = [signal for signal in found.direct if not isinstance(signal, Constant)]
         lone = _lone(found, (steps, self.batch)) if not direct and not before.direct else None
         if lone is not None and neurons.spiking:
             fired: Fired | NDArray[np.float32] = run_fused(*lone, current, neurons, state, self.workers)
         else:
             if before.direct and task.node.kind == "I":
-                # The feedback first, by itself: v - threshold and then + x, as a neuron with soft reset has it.
+                # The feedback first, by itself: v - threshold, then + x, as a neuron with soft reset does.
                 run_dense(self._summed(task, [], before.direct, 1), neurons, state, self.workers)
             else:
                 direct = direct + before.direct

@@ -1,7 +1,7 @@
 """What is computed in which order: cycles found, soft resets recognised.
 
-Within one step nodes run in topological order. An edge that closes a cycle, seen from the inputs, carries what
-its source sent one step before.
+Within one step nodes run in topological order. An edge that closes a cycle, seen from the inputs, carries
+what its source sent one step before.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def _subtracts(integrator: NirNode, threshold: NirNode, scale: NirNode) -> bool:
         for value in (integrator.fields["r"], threshold.fields["threshold"], scale.fields["scale"])
     )
     try:
-        return bool(np.array_equal(*np.broadcast_arrays(r * by, -level)))
+        taken, asked = np.broadcast_arrays(r * by, -level)
+        return np.array_equal(taken, asked)
     except ValueError:
         return False
 

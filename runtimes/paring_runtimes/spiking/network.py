@@ -152,7 +152,7 @@ def _layouts(plan: Plan, threads: int) -> dict[str, Layout]:
             found[name] = behind[0] if behind else layout_of(task.shape, threads, one_block)
             if any(other != found[name] for other in behind):
                 raise EngineError(
-                    f"{plan.path}: node {name!r} feeds neurons with and without grouped convolutions beside it"
+                    f"{plan.path}: node {name!r} feeds neurons with and without grouped convolutions beside"
                 )
     return found
 

@@ -110,8 +110,8 @@ def _check_convolution(where: str, kind: str, fields: Mapping[str, Any], given: 
         raise EngineError(f"{where}: takes {axes + 1} dimensions, channels first, and {given} comes in")
     if groups < 1 or weight.shape[0] % groups or weight.shape[1] * groups != given[0]:
         raise EngineError(
-            f"{where}: weight {weight.shape} in {groups} groups takes {weight.shape[1] * groups} channels, and "
-            f"{given} comes in"
+            f"{where}: weight {weight.shape} in {groups} groups takes {weight.shape[1] * groups} channels, "
+            f"and {given} comes in"
         )
     told = fields.get("input_shape")
     if told is not None and tuple(int(n) for n in np.asarray(told).reshape(-1)) != given[1:]:
