@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from paring_runtimes.spiking.layout import Layout
+from paring_runtimes.spiking.windows import Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,34 +123,6 @@ class Sparse:
         """See `Connection.by_core`."""
         source = np.repeat(np.arange(self.sources), np.diff(self.begin))
         return _count_pairs(source, core[self.target], self.sources)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A kernel over an image, one entry an axis (height, width)."""
-
-    size: tuple[int, int]  # of the input
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    before: tuple[int, int]  # padding in front
-    dilation: tuple[int, int]
-    out: tuple[int, int]
-
-    def reach(self, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return (begin [size + 1], pairs [n, 2]): for each place, (output place, kernel place)."""
-        pairs = [
-            (place, o, k)
-            for o in range(self.out[axis])
-            for k in range(self.kernel[axis])
-            if (place := o * self.stride[axis] + k * self.dilation[axis] - self.before[axis]) >= 0
-            and place < self.size[axis]
-        ]
-        found = np.array(sorted(pairs), np.int64).reshape(-1, 3)
-        return _begins(found[:, 0], self.size[axis]), np.ascontiguousarray(found[:, 1:])
-
-    def tables(self) -> tuple[NDArray[np.int64], ...]:
-        """Return both axes' tables as the kernels take them."""
-        return (*self.reach(0), *self.reach(1))
 
 
 class Convolution:

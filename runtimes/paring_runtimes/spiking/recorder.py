@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paring_runtimes.errors import InputError
+from paring_runtimes.nir.nodes import Threshold
 from paring_runtimes.spiking.connections import CoreRows
 from paring_runtimes.spiking.counts import Counts, Placement
 from paring_runtimes.spiking.events import Events
@@ -38,7 +39,7 @@ class Recorder:
         self._rows: dict[str, CoreRows] = {}
         if placement is not None:
             _check_placement(network, placement)
-        weights = [name for name, task in network.plan.tasks.items() if task.node.kind in WEIGHTS]
+        weights = [name for name, task in network.plan.tasks.items() if isinstance(task.node, WEIGHTS)]
         spiking = [t.spikes_as for t in network.plan.tasks.values() if self._sends(t.name)]
 
         def series(names: list[str]) -> dict[str, NDArray[np.int64]]:
@@ -60,9 +61,9 @@ class Recorder:
     def _sends(self, name: str) -> bool:
         """Whether a node sends spikes of its own."""
         neurons = self._network.neurons.get(name)
-        return (neurons is not None and neurons.spiking) or self._network.plan.tasks[
-            name
-        ].node.kind == "Threshold"
+        return (neurons is not None and neurons.spiking) or isinstance(
+            self._network.plan.tasks[name].node, Threshold
+        )
 
     def _check_trace(self, trace: tuple[str, ...]) -> None:
         known = {t.spikes_as for t in self._network.plan.tasks.values() if self._sends(t.name)}

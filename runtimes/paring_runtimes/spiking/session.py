@@ -13,6 +13,7 @@ import numpy as np
 
 from paring_runtimes.errors import EngineError, InputError, MissingExtraError
 from paring_runtimes.manifest import TensorSpec
+from paring_runtimes.nir.nodes import Threshold
 from paring_runtimes.spiking.counts import Counts, Placement, SpikingResult
 from paring_runtimes.spiking.events import Events, from_dense, joined
 from paring_runtimes.spiking.signals import Constant, Dense, Signal, as_dense, one_step
@@ -73,7 +74,7 @@ class SpikingSession:
             tuple(TensorSpec(name, "float32", ("batch", *tasks[name].shape)) for name in names)
             for names in (network.plan.inputs, network.plan.outputs)
         )
-        self.nodes = {name: task.node.kind for name, task in tasks.items()}
+        self.nodes = {name: type(task.node).__name__ for name, task in tasks.items()}
         self.told = told_by(path, network.metadata)
 
     @property
@@ -308,8 +309,8 @@ def open_spiking(
     Args:
         path: the file, or the folder.
         threads: how many compute; None takes every core that this process may use.
-        dt: length of one step in the file's unit of time; None takes what the file's metadata says, else 1,
-            which fits files whose integrators have r = 1. snnTorch and SpikingJelly write files for 1e-4.
+        dt: length of one step in the file's unit of time; None takes what the file's metadata says, else
+            1e-4 where a time constant is below 1 (snnTorch's and SpikingJelly's), else 1.
         fuse_resets: run the loop integrator, threshold, feedback as one neuron with soft reset.
 
     Raises:
@@ -371,7 +372,7 @@ def _restore(executor: Executor, state: State) -> None:
         task = executor.network.plan.tasks.get(name)
         if task is None or array.shape != (executor.batch, *task.shape):
             raise InputError(f"state: {name!r} does not fit: a state of another network")
-        spikes = task.node.kind == "Threshold" or (name in executor.network.neurons)
+        spikes = isinstance(task.node, Threshold) or (name in executor.network.neurons)
         signal = array[None]
         executor.late[name] = (
             from_dense(signal) if spikes and ((signal == 0) | (signal == 1)).all() else Dense(signal)

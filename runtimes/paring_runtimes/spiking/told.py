@@ -35,6 +35,9 @@ def told_by(path: Path, metadata: Mapping[str, Any]) -> Told:
     coding = metadata.get("coding", "constant")
     if coding not in CODINGS:
         raise EngineError(f"{path}: metadata: coding is {coding!r}; expected one of {', '.join(CODINGS)}")
+    readout = metadata.get("readout", "mean")
+    if readout != "mean":
+        raise EngineError(f"{path}: metadata: readout is {readout!r}; expected 'mean'")
     steps = metadata.get("steps")
     return Told(
         None if steps is None else int(_number(path, "steps", steps, 1)),

@@ -99,7 +99,7 @@ class Reference:
         if kind == "Scale":
             return x * node.scale
         if kind == "Threshold":
-            return (x >= node.threshold).astype(np.float64)
+            return (x > node.threshold).astype(np.float64)
         if kind == "Delay":
             past = self.past.setdefault(name, [])
             past.append(x)
@@ -128,7 +128,7 @@ class Reference:
         if kind in ("I", "LI", "CubaLI"):
             self.state[name] = v
             return v
-        fired = v >= node.v_threshold
+        fired = v > node.v_threshold
         reset = getattr(node, "v_reset", None)
         self.state[name] = np.where(fired, 0.0 if reset is None else reset, v)
         return fired.astype(np.float64)

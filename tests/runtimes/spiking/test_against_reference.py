@@ -197,20 +197,24 @@ def test_a_loop_and_a_fused_neuron_differ_in_no_bit(draw: Draw, write: Write) ->
     np.testing.assert_array_equal(both[0][1], both[1][1] - level * both[1][0][-1])
 
 
-def test_an_initial_membrane_turns_floor_into_rounding(write: Write) -> None:
-    """Threshold 1, 8 steps: from half a threshold .3, .5, .99, 1.4 fire at .25, .5, 1 and 1 of them."""
-    network = soft_reset((4,), nir.Linear(np.eye(4, dtype=np.float32)), 1.0, (4,))
+def below(threshold: float) -> np.float32:
+    """What NIR's strict comparison needs so that equality fires."""
+    return np.nextafter(np.float32(threshold), np.float32(0))
+
+
+def test_rates_of_a_constant_current(write: Write) -> None:
+    """Threshold 1, 8 steps: .3, .5, .99 and 1.4; half a threshold to begin with turns floor into rounding."""
     currents = np.array([[0.3, 0.5, 0.99, 1.4]], np.float32)
-    for initial, rates in ((None, (0.25, 0.5, 0.875, 1.0)), (0.5, (0.25, 0.5, 1.0, 1.0))):
-        if initial is not None:
-            network.nodes["membrane"].metadata["v_initial"] = np.array(initial)
+    for initial, rates in ((0.0, (0.25, 0.5, 0.875, 1.0)), (0.5, (0.25, 0.5, 1.0, 1.0))):
+        network = soft_reset((4,), nir.Linear(np.eye(4, dtype=np.float32)), 1.0, (4,))
+        network.nodes["spike"].threshold[:] = below(1 - initial)  # the membrane is counted from its start
         with open_spiking(write(network)) as session:
             np.testing.assert_array_equal(session.run(currents, 8).outputs["output"].mean(0)[0], rates)
 
 
 def test_hand_computed_lif(write: Write) -> None:
-    """tau 2, threshold 1: v = v + (x - v) / 2; equality fires."""
-    lif = nir.LIF(np.full(1, 2.0), np.ones(1), np.zeros(1), np.ones(1))
+    """tau 2, threshold 1: v = v + (x - v) / 2."""
+    lif = nir.LIF(np.full(1, 2.0), np.ones(1), np.zeros(1), np.full(1, below(1)))
     with open_spiking(write(chain(given(1), lif, taken(1)))) as session:
         given_currents = np.array([1.5, 1.5, 1.5, 0.2, 3, -1, 2.5], np.float32).reshape(7, 1, 1)
         spikes, membranes = [], []
@@ -222,3 +226,23 @@ def test_hand_computed_lif(write: Write) -> None:
         constant = np.full((1, 1), 2.0, np.float32)
         assert session.run(constant, 6).outputs["n2"].ravel().tolist() == [1] * 6
         assert session.run(constant - np.float32(0.01), 6).outputs["n2"].ravel().tolist() == [0, 1] * 3
+
+
+def test_equality_does_not_fire(write: Write) -> None:
+    """NIR: z = 1 where v > v_threshold."""
+    network = chain(given(1), fires(1), taken(1))
+    with open_spiking(write(network)) as session:
+        assert session.run(np.ones((1, 1), np.float32), 3).outputs["n2"].ravel().tolist() == [0, 1, 0]
+
+
+def test_a_delay_within_a_cycle_gives_before_it_takes(write: Write) -> None:
+    """One spike goes round in three steps: the delay's; the cycle has no other."""
+    nodes = {
+        "in": given(1), "cell": fires(1, threshold=0.5), "wait": nir.Delay(np.full(1, 3.0)), "out": taken(1),
+    }  # fmt: skip
+    network = graph(nodes, [("in", "cell"), ("cell", "wait"), ("wait", "cell"), ("cell", "out")])
+    inputs = np.zeros((10, 1, 1), np.float32)
+    inputs[0] = 1
+    with open_spiking(write(network)) as session:
+        found = session.run(inputs).outputs["out"].ravel()
+    assert np.flatnonzero(found).tolist() == [0, 3, 6, 9]
