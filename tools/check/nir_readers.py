@@ -2,10 +2,12 @@
 
     python tools/check/nir_readers.py [--file graph.nir] [--newer FOLDER] [--json]
 
-Every graph runs in paring's own reader (the reference), snnTorch, Norse, Sinabs and SpikingJelly, each through
-its own NIR reader, in a process of its own. What a reader cannot do is a row, never the end of the table.
+Every graph runs in paring's own reader (the reference), snnTorch, Norse, Sinabs and SpikingJelly, each
+through its own NIR reader, in a process of its own. What a reader cannot do is a row, never the end of the
+table.
 
-Simulators ask for different releases of `nir` (Sinabs for 1.0.4 at most, SpikingJelly for 1.0.7 at least). With
+Simulators ask for different releases of `nir`: Sinabs for 1.0.4 at most, SpikingJelly for 1.0.7 at
+least. With
 
     pip install --no-deps --target FOLDER nir==1.0.7 nirtorch==2.6
 
