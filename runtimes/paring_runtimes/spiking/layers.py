@@ -11,6 +11,7 @@ import numpy as np
 from paring_runtimes.spiking.connections import Connection, Convolution, Full
 from paring_runtimes.spiking.events import Events, no_events
 from paring_runtimes.spiking.neurons import Neurons
+from paring_runtimes.spiking.windows import Tables, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # A source that fires this often in a chunk is looked up once for all its rows, instead of row by row.
 _WORTH_TURNING = 1.5
+# So many events for each place of an image are gathered at the positions that they reach, not scattered.
+_WORTH_SORTING = 0.25
 
 
 @dataclass
@@ -128,13 +131,32 @@ def run_fused(
         from paring_runtimes.spiking.kernels.convolution import convolution_neurons
 
         updates = rows * layout.size // 16 if always else 0
+        bands = connection.bands(events, workers)
         workers.run(
-            convolution_neurons, events.batch * layout.blocks, connection.work(events) + updates,
+            convolution_neurons, events.batch * layout.blocks * bands, connection.work(events) + updates,
             events.batch, events.start, events.index, events.value, connection.shape, *connection.tables,
-            connection.weight, layout.positions, layout.lanes, layout.blocks, current.array, current.batch,
-            current.stride, *state_arguments, neurons.stride, bits, hot, seen,
+            *connection.tables_back, *_by_place(connection, events, workers), connection.weight,
+            *connection.window.out, layout.lanes, layout.blocks, bands, current.array,
+            current.batch, current.stride, *state_arguments, neurons.stride, bits, hot, seen,
         )  # fmt: skip
     return Fired(_events(bits, neurons, events.steps, events.batch, workers), None if always else seen)
+
+
+def _by_place(connection: Convolution, events: Events, workers: Workers) -> tuple[object, object, object]:
+    """Sort events by place (begin, channel, size); give empty ones where they are better scattered."""
+    from paring_runtimes.spiking.kernels.convolution import sort_by_place
+
+    area, rows = connection.window.size[0] * connection.window.size[1], len(events.start) - 1
+    sizes = None if events.value is None else np.empty(events.count, np.float32)
+    if connection.groups > 1 or events.count < _WORTH_SORTING * area * rows:
+        return np.zeros(0, np.int64), np.zeros(0, np.int32), sizes
+    begin, channel = np.empty(rows * area + 1, np.int64), np.empty(events.count, np.int32)
+    begin[-1] = events.count
+    workers.run(
+        sort_by_place, rows, 8 * events.count + area * rows,
+        events.start, events.index, events.value, area, begin, channel, sizes,
+    )  # fmt: skip
+    return begin, channel, sizes
 
 
 def run_dense(
@@ -181,3 +203,25 @@ def _events(bits: NDArray[np.uint16], neurons: Neurons, steps: int, batch: int, 
         bits, layout.blocks, layout.positions, layout.lanes, start, index,
     )  # fmt: skip
     return Events((steps, batch, *layout.shape), start, index)
+
+
+def pooled(
+    events: Events, window: Window, tables: Tables, shape: tuple[int, ...], workers: Workers
+) -> Events:
+    """Return events at the places of their pooling windows, of samples of this shape."""
+    from paring_runtimes.spiking.kernels.sparse import count_pooled, pool_events
+
+    rows, value = len(events.start) - 1, events.value
+    counts, y_begin, x_begin = np.zeros(rows, np.int64), tables[0], tables[2]
+    workers.run(
+        count_pooled, rows, 2 * events.count,
+        events.start, events.index, *window.size, y_begin, x_begin, counts,
+    )  # fmt: skip
+    start = np.zeros(rows + 1, np.int64)
+    np.cumsum(counts, out=start[1:])
+    index, sizes = np.empty(start[-1], np.int32), None if value is None else np.empty(start[-1], np.float32)
+    workers.run(
+        pool_events, rows, 4 * events.count, events.start, events.index, value, *window.size, *tables,
+        *window.out, start, index, sizes,
+    )  # fmt: skip
+    return Events((*events.shape[:2], *shape), start, index, sizes)
