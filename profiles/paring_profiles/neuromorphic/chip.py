@@ -79,7 +79,7 @@ class Limits(_Strict):
         synapse_bits: memory for synapses, bits.
         sources: distinct senders (axons, distribution lists) that may reach a core.
         destinations: pairs of a neuron of the core and another core that it sends to.
-        destinations_per_neuron: cores that one neuron may send to; beyond it the neuron is held several times.
+        destinations_per_neuron: cores that one neuron may send to; beyond it, it is held several times.
         fan_in: connections of one neuron.
         fan_out: connections of one sender.
         inputs, outputs: of the whole chip.
