@@ -1,8 +1,8 @@
 """Places a network on a chip: each block of neurons on a core, and what every spike then has to travel.
 
 Layers are cut from the last to the first, because how often a neuron must be held may depend on how many
-cores it sends to. Blocks get cores of their own while there are enough, in the order of the layers along the mesh;
-otherwise small blocks share. Inputs come in from outside and stand on no core.
+cores it sends to. Blocks get cores of their own while there are enough, in the order of the layers along the
+mesh; otherwise small blocks share. Inputs come in from outside and stand on no core.
 """
 
 from __future__ import annotations
@@ -194,9 +194,7 @@ def _targets(
     return int(total.max(initial=0))
 
 
-def _on_cores(
-    network: Network, chip: Chip, tiles: Mapping[str, list[Tile]]
-) -> tuple[list[list[Tile]], bool]:
+def _on_cores(network: Network, chip: Chip, tiles: Mapping[str, list[Tile]]) -> tuple[list[list[Tile]], bool]:
     """Blocks by core, and whether they had to share. Raises ChipRefused."""
     every = [tile for name in network.layers for tile in tiles[name]]
     available = chip.limits.cores.value

@@ -1,8 +1,8 @@
 """A NIR graph as layers of neurons and the weighted paths between them, which is what a chip is given.
 
 A path goes from one layer (or an input) to the next through at most one node with weights; pooling,
-flattening and scales on it are folded into the connections. Reset by subtraction, which NIR writes as an integrator, a
-threshold and a scale back, is one layer.
+flattening and scales on it are folded into the connections. Reset by subtraction, which NIR writes as an
+integrator, a threshold and a scale back, is one layer.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ class _Finder:
     def reads_weights(self, output: str) -> bool:
         """Whether an output takes what weights give, with no neurons between."""
         return any(
-            not isinstance(self.flat.nodes[one], STATE) and one not in self.owner for one in self.flat.into(output)
+            not isinstance(self.flat.nodes[one], STATE) and one not in self.owner
+            for one in self.flat.into(output)
         )
 
     def layer(self, name: str, shape: tuple[int, ...]) -> Layer:
@@ -170,7 +171,8 @@ class _Finder:
             return [Path(self.owner.get(name, name), behind, weighted[0] if weighted else "")]
         if isinstance(node, nir.Threshold):
             raise ChipRefused(
-                self.chip, [f"{name}: a Threshold without an integrator that it resets is no neuron of this chip"]
+                self.chip,
+                [f"{name}: a Threshold without an integrator that it resets is no neuron of this chip"],
             )
         if name in behind:
             raise ChipRefused(self.chip, [f"{name}: a cycle without neurons"])
