@@ -24,6 +24,8 @@ class Load:
         macs: multiply-accumulates of real-valued inputs, by weight node.
         spikes: by layer that sends, and by input that was fed with events.
         active, inactive: neurons that a step looked at, or passed over, by layer.
+        chip_synops, chip_macs, chip_active, chip_inactive: the same in all, as the chip does it: neurons
+            that are held several times, or take several compartments, count as often.
         messages: spikes times the other cores that each goes to.
         hops_x, hops_y: steps between routers.
         core_synops, core_active, core_inactive: [samples timed, T, cores], of single inferences.
@@ -37,6 +39,10 @@ class Load:
     spikes: dict[str, float]
     active: dict[str, float]
     inactive: dict[str, float]
+    chip_synops: float
+    chip_macs: float
+    chip_active: float
+    chip_inactive: float
     messages: float
     hops_x: float
     hops_y: float
@@ -68,16 +74,16 @@ def load_of(placed: Placed, counts: Sequence[Counts], samples: int, timed: Seque
     network = placed.network
     steps = len(next(iter(counts[0].neuron_updates.values()), np.zeros(1)))
     copies = _copies(placed)
-    synops = {name: _mean(counts, "synops", name, samples) * copies.get(name, 1) for name in counts[0].synops}
-    macs = {name: _mean(counts, "macs", name, samples) * copies.get(name, 1) for name in counts[0].macs}
+    synops = {name: _mean(counts, "synops", name, samples) for name in counts[0].synops}
+    macs = {name: _mean(counts, "macs", name, samples) for name in counts[0].macs}
     active, inactive = {}, {}
     for name, layer in network.layers.items():
-        held = layer.size * placed.copies[name] * _compartments(placed, name)
         if name in counts[0].neuron_updates:
-            seen = _mean(counts, "neuron_updates", name, samples) * held / layer.size
+            active[name] = _mean(counts, "neuron_updates", name, samples)
         else:
-            seen = float(held * steps)  # what is read out takes part in every step
-        active[name], inactive[name] = seen, held * steps - seen
+            active[name] = float(layer.size * steps)  # what is read out takes part in every step
+        inactive[name] = layer.size * steps - active[name]
+    taken = {name: placed.copies[name] * _compartments(placed, name) for name in network.layers}
     sent = {
         name: sum(one.spikes_per_neuron.get(layer.sends, np.zeros(layer.size, np.int64)) for one in counts)
         for name, layer in network.layers.items()
@@ -98,6 +104,10 @@ def load_of(placed: Placed, counts: Sequence[Counts], samples: int, timed: Seque
         spikes=spikes,
         active=active,
         inactive=inactive,
+        chip_synops=sum(value * copies.get(name, 1) for name, value in synops.items()),
+        chip_macs=sum(value * copies.get(name, 1) for name, value in macs.items()),
+        chip_active=sum(value * taken[name] for name, value in active.items()),
+        chip_inactive=sum(value * taken[name] for name, value in inactive.items()),
         messages=sum(float(sent[name] @ r.messages) for name, r in routes.items()) / samples,
         hops_x=sum(float(sent[name] @ r.hops_x) for name, r in routes.items()) / samples,
         hops_y=sum(float(sent[name] @ r.hops_y) for name, r in routes.items()) / samples,

@@ -98,7 +98,7 @@ def network(graph: Graph, chip: str = "the chip") -> Network:
     shapes = node_shapes(flat)
     finder = _Finder(flat, chip)
     layers = {}
-    for name in _in_order(flat, shapes):
+    for name in shapes:  # in the order of a step
         node = flat.nodes[name]
         if isinstance(node, STATE) or (isinstance(node, nir.Output) and finder.reads_weights(name)):
             layer = finder.layer(name, shapes[name][1])
@@ -107,11 +107,6 @@ def network(graph: Graph, chip: str = "the chip") -> Network:
         raise NirRefused("the graph has no neurons and no output behind weights")
     inputs = {name: shapes[name][1] for name in flat.inputs}
     return Network(flat, shapes, inputs, layers)
-
-
-def _in_order(flat: Flat, shapes: dict[str, object]) -> list[str]:
-    """Names in the order of `node_shapes`, which is that of a step."""
-    return [name for name in shapes if name in flat.nodes]
 
 
 def _check_nodes(flat: Flat, chip: str) -> None:

@@ -1,7 +1,7 @@
-"""Prices a load: energy by part and time of an inference, each with the range that the constants have. Modelled.
+"""Prices a load: energy by part and time of an inference, each with its constants' range. Modelled.
 
-The range's ends take every constant at its low or at its high end at once. What no constant prices is named in
-`missing`; a total with something missing is "at least".
+The range's ends take every constant at its low or at its high end at once. What no constant prices is named
+in `missing`; a total with something missing is "at least".
 """
 
 from __future__ import annotations
@@ -125,10 +125,10 @@ def energy(chip: Chip, load: Load, time: Latency) -> Energy:
         time: how long static power flows; see `latency`.
     """
     amounts = {
-        "synaptic operations": load.total_synops,
-        "multiply-accumulates": load.total_macs,
-        "active updates": sum(load.active.values()),
-        "inactive updates": sum(load.inactive.values()),
+        "synaptic operations": load.chip_synops,
+        "multiply-accumulates": load.chip_macs,
+        "active updates": load.chip_active,
+        "inactive updates": load.chip_inactive,
         "spikes sent": load.messages,
     }
     parts: dict[str, Range] = {}

@@ -92,11 +92,22 @@ class Reach:
 
 def reach(network: Network, path: Path, shape: tuple[int, ...]) -> Reach:
     """Follow a path backwards from neurons of this shape."""
-    source = network.source_shape(path)
+    return _reach(network, path.nodes, shape, network.source_shape(path))
+
+
+def weight_connections(network: Network, name: str) -> int:
+    """Connections of a node with weights alone, without what lies around it."""
+    taken, given = network.shapes[name]
+    return _reach(network, (name,), given, taken).connections(whole(given))
+
+
+def _reach(
+    network: Network, nodes: tuple[str, ...], shape: tuple[int, ...], source: tuple[int, ...]
+) -> Reach:
     spans: list[NDArray[np.int64]] | None = [_identity(n) for n in shape]
     rows: NDArray[np.int64] | None = None
     kernel = 0
-    for name in reversed(path.nodes):
+    for name in reversed(nodes):
         node = network.flat.nodes[name]
         taken = network.shapes[name][0]
         if isinstance(node, (nir.Linear, nir.Affine)):

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from .chip import chip
 from .load import Load
 from .mapper import Placed
-from .network import Path
 from .pricing import Range
-from .reach import reach, whole
+from .reach import weight_connections
 
 PROCESS = "generic_45nm"
 FP32_MAC_PJ, FP32_ADD_PJ = 4.6, 0.9  # Horowitz 2014, multiplication 3.7 and addition 0.9, no memory
@@ -47,14 +46,9 @@ class Rival:
 
 def dense_macs(placed: Placed) -> int:
     """Multiply-accumulates of the network that the spiking one stands for, from its weights' shapes."""
-    network, total = placed.network, 0
-    for layer in network.layers.values():
-        for path in layer.paths:
-            if path.weight:
-                taken, given = network.shapes[path.weight]
-                only = Path("", (path.weight,), path.weight)
-                total += reach(network, only, given, taken).connections(whole(given))
-    return total
+    network = placed.network
+    names = {path.weight for layer in network.layers.values() for path in layer.paths if path.weight}
+    return sum(weight_connections(network, name) for name in names)
 
 
 def against_dense(placed: Placed, load: Load) -> Rival:
@@ -65,10 +59,8 @@ def against_dense(placed: Placed, load: Load) -> Rival:
     assert update is not None
     assert mac is not None
     macs, synops = dense_macs(placed), load.total_synops
-    updates = sum(load.active.values()) / _held(placed)
-    crossings = load.steps * sum(placed.connections[name] for name in placed.network.layers)
-    real = load.total_macs
-    crossings -= load.steps * _real_connections(placed, load)
+    updates, real = sum(load.active.values()), load.total_macs
+    crossings = load.steps * (sum(placed.connections.values()) - _real_connections(placed, load))
 
     def spiking(s: float, u: float, m: float) -> float:
         return (synops * s + updates * u + real * m) / 1e3
@@ -95,17 +87,6 @@ def against_dense(placed: Placed, load: Load) -> Rival:
         ),
         printed_ratio=(synops * FP32_ADD_PJ + real * FP32_MAC_PJ) / (macs * FP32_MAC_PJ),
     )
-
-
-def _held(placed: Placed) -> float:
-    """Compartments a neuron that the placement's chip takes, which the process of the comparison does not."""
-    sizes = {name: layer.size for name, layer in placed.network.layers.items()}
-    soft = placed.chip.limits.of("compartments_for_soft_reset", 1)
-    held = sum(
-        sizes[name] * placed.copies[name] * (soft if layer.soft else 1)
-        for name, layer in placed.network.layers.items()
-    )
-    return held / sum(sizes.values())
 
 
 def _real_connections(placed: Placed, load: Load) -> int:

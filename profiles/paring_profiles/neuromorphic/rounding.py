@@ -2,8 +2,8 @@
 
 In a layer every weight is a whole number of at most `weight_bits`, sign included, of the layer's unit; biases
 and thresholds are whole numbers of the same unit. The unit is a real number, or a power of two where the chip
-shifts, and the one with the least squared error of the weights. The rounded graph is in units, so that a run of
-it computes what the chip's integers do, and what neurons are told to compare is compared exactly.
+shifts, and the one with the least squared error of the weights. The rounded graph is in units, so that a run
+of it computes what the chip's integers do, and thresholds are compared exactly.
 
 Saturation of membranes is not simulated: `Rounded.needs_bits` says how wide they could get at the very most.
 """
@@ -25,6 +25,7 @@ from .network import Layer, Network, Path
 from .refusal import ChipRefused
 
 INPUT_BITS = 8  # of real-valued inputs, sign included
+LARGEST_INPUT = 2 ** (INPUT_BITS - 1) - 1
 SHRINKS = tuple(0.97**k for k in range(60))  # of the largest weight, which the largest level may stand for
 
 
@@ -68,11 +69,11 @@ def input_unit(values: NDArray[Any]) -> float:
     """
     sizes = np.abs(values)
     largest = float(sizes.max(initial=0.0))
-    if largest == 0:
+    if largest == 0.0:
         return 1.0
     if bool(((sizes == 0) | (sizes == largest)).all()):
         return largest
-    return largest / (2 ** (INPUT_BITS - 1) - 1)
+    return float(largest / LARGEST_INPUT)
 
 
 def rounded(
@@ -110,7 +111,9 @@ def _check_targets(network: Network, chip: Chip) -> None:
     for layer in network.layers.values():
         for path in layer.paths:
             if path.weight and seen.setdefault(path.weight, layer.name) != layer.name:
-                told = f"{path.weight}: leads to {seen[path.weight]} and {layer.name}, which may need two units"
+                told = (
+                    f"{path.weight}: leads to {seen[path.weight]} and {layer.name}, which may need two units"
+                )
                 raise ChipRefused(chip.title, [told])
 
 
@@ -170,12 +173,13 @@ class _Worker:
             return default
         values = np.unique(np.asarray(held, np.float64))
         if len(values) != 1:
-            told = f"{name}: {field} has {len(values)} values, from {values[0]:g} to {values[-1]:g}; one is needed"
+            span = f"from {values[0]:g} to {values[-1]:g}"
+            told = f"{name}: {field} has {len(values)} values, {span}; one is needed"
             raise ChipRefused(self.chip.title, [told])
         return float(values[0])
 
     def write(self, path: Path, layer: Layer, levels: NDArray[np.float64], unit: float) -> None:
-        """Put whole numbers into the graph: nodes on the way keep what pooling does, and lose their scales."""
+        """Put whole numbers into the graph; scales on the way become 1, pools stay."""
         factor = 1.0  # that pooling will take off again
         for name in path.nodes:
             factor /= self.pooled(name)
@@ -209,7 +213,7 @@ class _Worker:
 
     def largest_drive(self, path: Path, levels: NDArray[np.float64]) -> float:
         """The most that one step can add to a membrane, in units, if every sender spiked."""
-        largest = 2 ** (INPUT_BITS - 1) - 1 if path.source in self.network.inputs else 1
+        largest = LARGEST_INPUT if path.source in self.network.inputs else 1
         by_target = np.abs(levels).reshape(levels.shape[0], -1).sum(axis=1).max(initial=0.0)
         windows = 1.0
         for name in path.nodes:
