@@ -49,7 +49,7 @@ def test_parts_by_hand() -> None:
 
 
 def test_loihi_lands_near_what_was_measured() -> None:
-    """Frady et al. 2020 (arXiv 2004.12691), Table 2: 1.33 mJ of the neuromorphic cores a query of 76,800 patterns.
+    """Frady et al. 2020 (arXiv 2004.12691), Table 2: 1.33 mJ of the cores a query of 76,800 patterns.
 
     667 to 750 spikes (section 3: a quarter to a third of 1,000 are removed) reach every pattern's neuron, and
     each of those neurons is updated at 60 steps. The published figure was not fitted: the constants are those
@@ -75,7 +75,8 @@ def test_what_has_no_price_is_named() -> None:
     spent = energy(chip("loihi2"), did, NO_TIME)
     assert spent.total is None
     assert spent.missing == (
-        "synaptic operations", "multiply-accumulates", "active updates", "spikes sent", "hops", "static power",
+        "synaptic operations", "multiply-accumulates", "active updates", "spikes sent", "hops",
+        "static power",
     )  # fmt: skip
     # TrueNorth's slope has updates and routing inside; products it does not do.
     assert energy(chip("truenorth"), did, NO_TIME).missing == ("multiply-accumulates", "static power")

@@ -123,7 +123,7 @@ def test_biases_first_membranes_and_pools(tmp_path: Path) -> None:
     x[0, 0, 0, 0, :2] = 1  # two of the four of the first window
     with open_spiking(file, threads=1) as session:
         spikes = session.run(x, trace=("n_spikes",)).traces["n_spikes"].dense()[:, 0, :, 0, 0]
-    # Channel 0: 0.5 + 0.25 + 0.25 = 1 fires, then 0.25, 0.5; channel 1: 0.5 - 0.5 + 2 = 2, then 3, 4, one spike each.
+    # Channel 0: 0.5 + 0.25 + 0.25 fires, then 0.25, 0.5. Channel 1: 0.5 - 0.5 + 2, then 3, 4: one spike each.
     assert spikes.tolist() == [[1, 1], [0, 1], [0, 1]]
 
 

@@ -10,9 +10,8 @@ import pytest
 from paring_profiles.neuromorphic.chip import chip
 from paring_profiles.neuromorphic.simulate import Coding, simulate
 from paring_runtimes.errors import InputError
-from paring_runtimes.nir import write
+from paring_runtimes.nir import Graph, write
 from paring_runtimes.nir import nodes as nir
-from paring_runtimes.nir import Graph
 
 from .conftest import dense_graph
 
@@ -26,7 +25,7 @@ def stored(folder: Path, *weights: np.ndarray) -> Path:
 
 
 def test_counts_by_hand(tmp_path: Path) -> None:
-    # Currents of 0.5 and 1: neuron 0 spikes at every second step, neuron 1 at each; 2 and 1 connections behind.
+    # Currents of 0.5 and 1: neuron 0 spikes at every second step, neuron 1 at each; 2 and 1 behind.
     file = stored(tmp_path, np.array([[0.5], [1.0]]), np.array([[1.0, -1.0], [1.0, 0.0]]))
     found = simulate(
         file, chip("loihi"), np.ones((3, 1), np.float32), np.array([0, 1, 1]), [4], CONSTANT, threads=1
@@ -106,7 +105,7 @@ def test_few_bits_cost_accuracy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("steps", [[0], [8, -1], []])
 def test_no_steps_are_refused(tmp_path: Path, steps: list[int]) -> None:
     file = stored(tmp_path, np.ones((2, 2)), np.ones((2, 2)))
-    with pytest.raises(InputError, match="steps: .*expected whole numbers of at least 1, such as 4,8,16,32"):
+    with pytest.raises(InputError, match=r"steps: .*expected whole numbers of at least 1, such as 4,8,16,32"):
         simulate(file, chip("loihi"), np.ones((1, 2), np.float32), None, steps, CONSTANT)
 
 
