@@ -53,7 +53,9 @@ def latency(x: NDArray[Any], steps: int, scale: float = 1.0) -> Events:
     return from_dense((when[None] == at) * (values * np.float32(steps))[None])
 
 
-def encode(x: NDArray[Any], coding: str, steps: int, scale: float = 1.0, seed: int = 0) -> Events | NDArray[Any]:
+def encode(
+    x: NDArray[Any], coding: str, steps: int, scale: float = 1.0, seed: int = 0
+) -> Events | NDArray[Any]:
     """Return what a session takes for [B, ...] under a coding's name; `constant` gives the array back.
 
     Raises:

@@ -23,7 +23,16 @@ from paring_runtimes.spiking.layers import (
 )
 from paring_runtimes.spiking.network import Network
 from paring_runtimes.spiking.recorder import Recorder
-from paring_runtimes.spiking.signals import Constant, Dense, Signal, as_dense, as_events, in_time, one_step, total
+from paring_runtimes.spiking.signals import (
+    Constant,
+    Dense,
+    Signal,
+    as_dense,
+    as_events,
+    in_time,
+    one_step,
+    total,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,7 +129,9 @@ class Executor:
             return self._neurons(task, values, steps)
         if kind in WEIGHTS:
             return self._weights(task, values, steps)
-        given = [signal for source, late in task.sources if (signal := self._of(source, late, values)) is not None]
+        given = [
+            signal for source, late in task.sources if (signal := self._of(source, late, values)) is not None
+        ]
         if not given:
             return no_events((steps, self.batch, *task.shape))
         signal = total(given, steps)
@@ -136,7 +147,9 @@ class Executor:
         """Nodes without weights and membranes: Flatten, Scale, pools, Threshold, Delay, Output."""
         kind, name = task.node.kind, task.name
         if kind == "Flatten":
-            return _each(signal, lambda array, lead: array.reshape(*array.shape[:lead], *task.shape), task.shape)
+            return _each(
+                signal, lambda array, lead: array.reshape(*array.shape[:lead], *task.shape), task.shape
+            )
         if kind == "Scale":
             by = np.asarray(task.node.fields["scale"], np.float32)
             if isinstance(signal, Events):
@@ -165,7 +178,14 @@ class Executor:
         events = as_events(signal)
         (height, width), (out_height, out_width) = pool.window.size, pool.window.out
         start, index, value = pool_events(
-            events.start, events.index, events.value, height, width, out_height * out_width, *pool.tables, out_width
+            events.start,
+            events.index,
+            events.value,
+            height,
+            width,
+            out_height * out_width,
+            *pool.tables,
+            out_width,
         )
         found = Events(
             (*events.shape[:2], *task.shape), start, index, None if events.value is None else value
@@ -240,7 +260,9 @@ class Executor:
         feature = (self.batch, *task.shape)
         constant = np.zeros((1, layout.channels, 1), np.float32)
         for term in self._constants(found):
-            shaped = term.reshape(1, -1, 1) if term.ndim == 1 else term.reshape(self.batch, layout.channels, -1)
+            shaped = (
+                term.reshape(1, -1, 1) if term.ndim == 1 else term.reshape(self.batch, layout.channels, -1)
+            )
             constant = constant + shaped
         whole = np.broadcast_to(constant, (self.batch, layout.channels, layout.positions)).reshape(feature)
         if not found.weighted and found.constant:

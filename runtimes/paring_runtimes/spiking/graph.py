@@ -193,9 +193,7 @@ def _closing(inputs: Sequence[str], edges: Sequence[tuple[str, str]]) -> set[tup
     return closing
 
 
-def _order(
-    names: Sequence[str], edges: Sequence[tuple[str, str]], late: set[tuple[str, str]]
-) -> list[str]:
+def _order(names: Sequence[str], edges: Sequence[tuple[str, str]], late: set[tuple[str, str]]) -> list[str]:
     """Return a topological order over the edges that are not late."""
     from graphlib import TopologicalSorter
 

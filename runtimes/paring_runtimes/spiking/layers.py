@@ -93,7 +93,13 @@ def run_fused(
         )
     bits = np.zeros(rows * layout.size // 16, np.uint16)
     seen = np.zeros(rows * layout.blocks * layout.positions, np.uint8)
-    state_arguments = (state.membrane.reshape(-1), state.synapse.reshape(-1), neurons.leaky, always, neurons.table)
+    state_arguments = (
+        state.membrane.reshape(-1),
+        state.synapse.reshape(-1),
+        neurons.leaky,
+        always,
+        neurons.table,
+    )
     hot = state.hot.reshape(-1)
     if isinstance(connection, Full):
         from paring_runtimes.spiking.kernels.full import by_source, full_neurons

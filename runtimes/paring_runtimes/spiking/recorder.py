@@ -27,7 +27,9 @@ class Recorder:
         trace: names of nodes whose events are kept, in `kept`.
     """
 
-    def __init__(self, network: Network, steps: int, placement: Placement | None, trace: tuple[str, ...]) -> None:
+    def __init__(
+        self, network: Network, steps: int, placement: Placement | None, trace: tuple[str, ...]
+    ) -> None:
         """Raises InputError for a placement or a trace that does not fit the network."""
         self._network, self._placement, self._total = network, placement, steps
         self.first = 0
@@ -54,13 +56,17 @@ class Recorder:
     def _sends(self, name: str) -> bool:
         """Whether a node sends spikes of its own."""
         neurons = self._network.neurons.get(name)
-        return (neurons is not None and neurons.spiking) or self._network.plan.tasks[name].node.kind == "Threshold"
+        return (neurons is not None and neurons.spiking) or self._network.plan.tasks[
+            name
+        ].node.kind == "Threshold"
 
     def _check_trace(self, trace: tuple[str, ...]) -> None:
         known = {t.spikes_as for t in self._network.plan.tasks.values() if self._sends(t.name)}
         for name in trace:
             if name not in known:
-                raise InputError(f"trace: no spiking node {name!r}{near_miss(name, known)}; known: {sorted(known)}")
+                raise InputError(
+                    f"trace: no spiking node {name!r}{near_miss(name, known)}; known: {sorted(known)}"
+                )
 
     def spikes(self, name: str, events: Events, neurons: str | None = None) -> None:
         """A node sent events; `neurons` is the node whose placement they have."""
@@ -123,9 +129,7 @@ class Recorder:
         seen = fired.seen.reshape(steps, batch, blocks, positions).sum((1, 3), dtype=np.int64)
         self.counts.neuron_updates[name][chunk] += seen @ channels
         if core is not None and by_core is not None:
-            seen_by_core(
-                fired.seen, batch, blocks, positions, lanes, layout.channels, core, by_core[chunk]
-            )
+            seen_by_core(fired.seen, batch, blocks, positions, lanes, layout.channels, core, by_core[chunk])
 
     def _chunk(self, steps: int) -> slice:
         return slice(self.first, self.first + steps)

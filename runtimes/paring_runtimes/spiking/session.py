@@ -189,7 +189,9 @@ class SpikingSession:
                 self._executor = None
                 for lead in ((2, 1), (1,)):
                     shapes = {spec.name: (*lead, *spec.shape[1:]) for spec in self.inputs}
-                    self.run({name: np.asarray(array(shape), np.float32) for name, shape in shapes.items()}, 2)
+                    self.run(
+                        {name: np.asarray(array(shape), np.float32) for name, shape in shapes.items()}, 2
+                    )
             self._executor = kept
 
     def close(self) -> None:

@@ -16,7 +16,9 @@ Shape = tuple[int, ...]
 Edges = Iterable[tuple[str, str]]
 
 
-def shapes_of(path: Path, nodes: Mapping[str, NirNode], edges: Edges) -> tuple[dict[str, Shape], dict[str, Shape]]:
+def shapes_of(
+    path: Path, nodes: Mapping[str, NirNode], edges: Edges
+) -> tuple[dict[str, Shape], dict[str, Shape]]:
     """Return (what comes in, what goes out) by node.
 
     Raises:
@@ -127,7 +129,7 @@ def convolution_window(path: Path, name: str, node: NirNode, given: Shape) -> Wi
     told = node.fields["padding"]
     if isinstance(told, str) and told not in ("same", "valid"):
         raise EngineError(f"{path}: node {name!r}: padding is {told!r}; expected numbers, 'same' or 'valid'")
-    if told == "same" and max(stride) > 1:
+    if isinstance(told, str) and told == "same" and max(stride) > 1:
         raise EngineError(f"{path}: node {name!r}: padding 'same' with stride {stride} means nothing")
     if isinstance(told, str):
         reach = [d * (k - 1) if told == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
@@ -146,7 +148,14 @@ def pool_window(path: Path, name: str, node: NirNode, given: Shape) -> Window:
 
 
 def _window(
-    path: Path, name: str, size: Shape, kernel: Shape, stride: Shape, before: Shape, after: Shape, dilation: Shape
+    path: Path,
+    name: str,
+    size: Shape,
+    kernel: Shape,
+    stride: Shape,
+    before: Shape,
+    after: Shape,
+    dilation: Shape,
 ) -> Window:
     out = []
     for axis, given in enumerate(size):
@@ -170,7 +179,8 @@ def _window(
 
 def _flattened(path: Path, name: str, node: NirNode, given: Shape) -> Shape:
     start, end = (
-        int(np.asarray(node.fields[key]).reshape(-1)[0]) % max(1, len(given)) for key in ("start_dim", "end_dim")
+        int(np.asarray(node.fields[key]).reshape(-1)[0]) % max(1, len(given))
+        for key in ("start_dim", "end_dim")
     )
     if start > end:
         raise EngineError(f"{path}: node {name!r} (Flatten): dimensions {start} to {end} of {given}")

@@ -67,7 +67,9 @@ def total(signals: Sequence[Signal], steps: int) -> Signal:
     if len(signals) == 1:
         return signals[0]
     if all(isinstance(signal, Constant) for signal in signals):
-        return Constant(np.sum([s.array for s in signals if isinstance(s, Constant)], axis=0, dtype=np.float32))
+        return Constant(
+            np.sum([s.array for s in signals if isinstance(s, Constant)], axis=0, dtype=np.float32)
+        )
     if all(isinstance(signal, Events) for signal in signals):
         return _merged([signal for signal in signals if isinstance(signal, Events)])
     sums = np.array(as_dense(signals[0], steps), np.float32)

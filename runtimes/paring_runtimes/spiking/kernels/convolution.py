@@ -14,17 +14,18 @@ from paring_runtimes.spiking.kernels.lanes import add16
 from paring_runtimes.spiking.kernels.update import update_tile
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@numba.njit(nogil=True, cache=True)
 def _scatter(  # type: ignore[no-untyped-def]
-    event, by, block, lanes, shape, y_begin, y_pairs, x_begin, x_pairs, weight, total, base, touched, reached,
+    e, index, value, block, lanes, shape, y_begin, y_pairs, x_begin, x_pairs, weight, total, base, touched, reached,
     n,
 ):  # fmt: skip
-    """Add one event's weights; note the positions that it reaches first. Returns how many are noted now.
+    """Add the weights of event e; note the positions that it reaches first. Returns how many are noted now.
 
     shape: (channels in, height in, width in, kernel height, kernel width, width out, groups,
     channels out of a group).
     """
     channels, height, width, tall, wide, out_width, groups, group_out = shape
+    event = index[e]
     channel = event // (height * width)
     y = event // width % height
     x = event % width
@@ -39,13 +40,13 @@ def _scatter(  # type: ignore[no-untyped-def]
             if groups == 1:
                 row = (((block * channels + channel) * tall + y_pairs[a, 1]) * wide + x_pairs[b, 1]) * lanes
                 for lane in range(0, lanes, 16):
-                    add16(total, at + lane, weight, row + lane, by)
+                    add16(total, at + lane, weight, row + lane, value, e)
             else:  # one block holds all channels; the event reaches those of its group
                 row = ((channel * tall + y_pairs[a, 1]) * wide + x_pairs[b, 1]) * group_out
                 at += channel // (channels // groups) * group_out
+                by = np.float32(1) if value is None else value[e]
                 for lane in range(group_out):
-                    more = weight[row + lane]
-                    total[at + lane] += more if by is None else more * by
+                    total[at + lane] += weight[row + lane] * by
     return n
 
 
@@ -88,7 +89,7 @@ def convolution_neurons(  # type: ignore[no-untyped-def]
                         n += 1
             for e in range(start[r], start[r + 1]):
                 n = _scatter(
-                    index[e], None if value is None else value[e], block, lanes, shape, y_begin, y_pairs,
+                    e, index, value, block, lanes, shape, y_begin, y_pairs,
                     x_begin, x_pairs, weight, total, 0, touched, reached, n,
                 )  # fmt: skip
             for k in range(n):
@@ -123,6 +124,6 @@ def convolution_currents(  # type: ignore[no-untyped-def]
             base = (r * blocks + block) * positions * lanes
             for e in range(start[r], start[r + 1]):
                 _scatter(
-                    index[e], None if value is None else value[e], block, lanes, shape, y_begin, y_pairs,
+                    e, index, value, block, lanes, shape, y_begin, y_pairs,
                     x_begin, x_pairs, weight, total, base, touched, reached, 0,
                 )  # fmt: skip

@@ -149,17 +149,18 @@ def prefetch_row(typing: Any, weight: Any, at: Any) -> Any:
 
 
 @intrinsic
-def add16(typing: Any, total: Any, at: Any, weight: Any, row: Any, value: Any) -> Any:
-    """total[at:at + 16] += weight[row:row + 16], times `value` unless that is None."""
+def add16(typing: Any, total: Any, at: Any, weight: Any, row: Any, value: Any, e: Any) -> Any:
+    """total[at:at + 16] += weight[row:row + 16], times value[e] unless `value` is None."""
     valued = not isinstance(value, types.NoneType)
-    signature = types.void(total, at, weight, row, value)
+    signature = types.void(total, at, weight, row, value, e)
 
     def write(context: Any, builder: Any, kinds: Any, args: Any) -> Any:
         v = _Vectors(context, builder, LANES)
         sums, weights = (v.data(kinds.args[k], args[k]) for k in (0, 2))
         found = v.load(weights, args[3])
         if valued:
-            found = builder.fmul(found, v.splat(args[4]))
+            values = v.data(kinds.args[4], args[4])
+            found = builder.fmul(found, v.splat(builder.load(builder.gep(values, [args[5]]))))
         v.store(builder.fadd(v.load(sums, args[1]), found), sums, args[1])
         return context.get_dummy_value()
 
