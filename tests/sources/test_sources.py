@@ -43,7 +43,7 @@ def vit_folder(folder: Path, **options: object) -> Path:
 
 def test_every_source_says_what_it_is() -> None:
     found = sources()
-    assert set(found) == {"embedded", "gguf", "hf", "onnx", "py", "timm"}
+    assert set(found) == {"embedded", "gguf", "hf", "nir", "onnx", "py", "timm"}
     for name, source in found.items():
         assert source.HELP.startswith(name)
         assert source.why_not() is None
@@ -65,6 +65,7 @@ def test_listing_sources_imports_no_framework() -> None:
         ("google/vit", "did you mean 'hf:google/vit'"),
         ("some/model.onnx", "did you mean 'onnx:some/model.onnx'"),
         ("some/model.gguf", "did you mean 'gguf:some/model.gguf'"),
+        ("some/graph.nir", "did you mean 'nir:some/graph.nir'"),
         ("gguf:none.gguf", "no such file"),
         ("timm:vit_tny_patch16_224", r"no such model \(did you mean 'vit_tiny_patch16_224'\?\)"),
         ("embedded:resnet", "the embedded model is"),

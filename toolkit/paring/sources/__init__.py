@@ -71,8 +71,8 @@ def load_model(
     """Load a model, ready to be transformed.
 
     Args:
-        spec: `embedded`, `timm:NAME`, `hf:ID-OR-PATH`, `gguf:FILE`, `py:FILE.py:FACTORY` or
-            `onnx:FILE`.
+        spec: `embedded`, `timm:NAME`, `hf:ID-OR-PATH`, `gguf:FILE`, `py:FILE.py:FACTORY`, `onnx:FILE`
+            or `nir:FILE`.
         weights: a safetensors file for the model; it must fit exactly.
         allow: risks taken knowingly, out of `RISKS`.
         image_size: input size in pixels, a number or (height, width); None is the model's own.
@@ -111,10 +111,10 @@ def load_model(
 
 
 def _unknown(spec: str, prefix: str, known: list[str]) -> str:
-    forms = "embedded, timm:NAME, hf:ID-OR-PATH, gguf:FILE, py:FILE.py:FACTORY, onnx:FILE"
+    forms = "embedded, timm:NAME, hf:ID-OR-PATH, gguf:FILE, py:FILE.py:FACTORY, onnx:FILE, nir:FILE"
     path = Path(spec)
     guess = near_miss(prefix, known)
-    if path.suffix in (".onnx", ".gguf"):
+    if path.suffix in (".onnx", ".gguf", ".nir"):
         guess = f" (did you mean '{path.suffix[1:]}:{spec}'?)"
     elif path.suffix == ".py":
         guess = f" (did you mean 'py:{spec}:FACTORY'?)"

@@ -40,6 +40,7 @@ class Rate(nn.Module):
         """`shape`: of one input, without the batch."""
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
         self.register_buffer("draws", torch.rand(steps, 1, *shape, generator=generator))
         self.register_buffer("scale", torch.tensor(scale))
 

@@ -1,0 +1,39 @@
+"""NIR: a spiking network as `graph.nir`, read back and compared spike for spike."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from torch import nn
+
+from paring_runtimes.errors import ExportError, MissingExtraError
+
+from ..request import Exported, Request
+
+NAME = "nir"
+ENTRY = "graph.nir"
+
+
+def why_not() -> str | None:
+    """None when writing NIR works here, otherwise the line that mends it."""
+    return "h5py missing: pip install 'paring[spikes]'" if find_spec("h5py") is None else None
+
+
+def export(model: nn.Module, request: Request, folder: Path) -> Exported:
+    """Write `model`, a converted or imported spiking network, as `graph.nir` into `folder`.
+
+    Raises:
+        ExportError: not a spiking network, or one that NIR cannot say; with every module and why.
+        ParityError: what is read back does not fire as the model does.
+        MissingExtraError: the `spikes` extra is not installed.
+    """
+    if why_not():
+        raise MissingExtraError("writing NIR", "spikes")
+    if request.precision != "fp32":
+        raise ExportError(f"nir: export.precision {request.precision}: a graph holds fp32 numbers")
+    if "image_size" in request.dynamic:
+        raise ExportError("nir: every neuron is written: remove image_size from export.dynamic")
+    from ..nir_graph.export import write_network
+
+    return write_network(model, request, folder / ENTRY)

@@ -1,0 +1,1 @@
+"""NIR graphs and PyTorch: networks become graphs, graphs become networks, spikes are compared."""
