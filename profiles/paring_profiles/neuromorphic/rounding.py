@@ -225,14 +225,7 @@ class _Worker:
         node = self.nodes[layer.name]
         fields: dict[str, Any]
         if layer.soft:
-            name = layer.sends
-            level = _whole(self.nodes[name].threshold, unit, 1)
-            self.nodes[name] = replace(self.nodes[name], threshold=level)
-            back = next(b for a, b in self.edges if a == name and (b, layer.name) in self.edges)
-            self.nodes[back] = replace(self.nodes[back], scale=-self.nodes[name].threshold)
-            fields = {"r": np.ones_like(np.asarray(node.r, np.float32)), "metadata": _metadata(node, unit)}
-            self.nodes[layer.name] = replace(node, **fields)
-            return float(level.max(initial=0))
+            return self.soft_reset(layer, unit)
         fields = {}
         for name in ("v_threshold", "v_reset", "v_leak"):
             held = getattr(node, name, None)
@@ -243,6 +236,24 @@ class _Worker:
         if layer.name not in self.network.flat.outputs:
             self.nodes[layer.name] = replace(node, **fields, metadata=_metadata(node, unit))
         return float(np.max(fields.get("v_threshold", 0.0)))
+
+    def soft_reset(self, layer: Layer, unit: float) -> float:
+        """Round a threshold and what is subtracted; where they differ, the membrane starts at the difference.
+
+        A membrane that starts at v0 may be written as one that starts at 0 and fires at threshold - v0.
+        """
+        node, name = self.nodes[layer.name], layer.sends
+        back = next(b for a, b in self.edges if a == name and (b, layer.name) in self.edges)
+        r = self.uniform(layer.name, "r", 1.0)
+        taken = _whole(-np.asarray(self.nodes[back].scale, np.float64) * r, unit, 1)
+        fires_at = _whole(self.nodes[name].threshold, unit, None)
+        held = _metadata(node, unit)
+        held["v_initial"] = np.asarray(held.get("v_initial", 0.0) + taken - fires_at, np.float32)
+        self.nodes[name] = replace(self.nodes[name], threshold=taken)
+        self.nodes[back] = replace(self.nodes[back], scale=-taken)
+        ones = np.ones_like(np.asarray(node.r, np.float32))
+        self.nodes[layer.name] = replace(node, r=ones, metadata=held)
+        return float(taken.max(initial=0))
 
 
 def _metadata(node: Any, unit: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from paring_profiles.statistics import wilson
 from paring_runtimes.errors import InputError
-from paring_runtimes.nir import Graph, read, write
+from paring_runtimes.nir import Graph, NirRefused, read, write
 from paring_runtimes.spiking import Counts, Events, Placement, SpikingSession, encoders, open_spiking
 
 from .chip import Chip
@@ -109,12 +109,15 @@ def simulate(
 
     Raises:
         ChipRefused: the network does not fit, or holds what the chip does not run.
-        InputError: steps below 1, no images, or images of another shape.
-        NirRefused, EngineError: the graph is wrong.
+        InputError: steps below 1, no images, images of another shape, or a graph that is wrong.
+        EngineError: the runtime cannot run it.
     """
     _check(steps, images)
-    graph = read(graph_file)
-    found = network(graph, chip.title)
+    try:
+        graph = read(graph_file)
+        found = network(graph, chip.title)
+    except NirRefused as error:
+        raise InputError(f"{graph_file}: {str(error).removeprefix(f'{graph_file}: ')}") from None
     name = _only(graph_file, "input", found.flat.inputs)
     _only(graph_file, "output", found.flat.outputs)
     if images.shape[1:] != found.inputs[name]:

@@ -1,4 +1,4 @@
-"""The report of a simulation: one HTML file that loads nothing, the same in Markdown, and everything as JSON."""
+"""The report of a simulation: one HTML file that loads nothing, the same in Markdown, and JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from paring_profiles.neuromorphic.rival import PROCESS
 from paring_profiles.report import ReportPaths, html, simulation_plots, simulation_tables, write_whole
 from paring_profiles.report.marks import table_lines, text
 from paring_profiles.report.simulation_tables import Told
+from paring_profiles.report.tables import Table
 from paring_runtimes.errors import MissingExtraError
 
 TEMPLATE = "simulation.html.j2"
@@ -76,7 +77,7 @@ def markdown(told: Told) -> str:
     parts += table_lines(tables.constant_table(found.chip))
     parts += [*(f"- {text(name)}: {text(source)}" for name, source in tables.source_rows(found.chip)), ""]
     parts += ["## How it was modelled", "", tables.METHOD, ""]
-    parts += table_lines(tables.Table(("Setting", ""), tuple(tables.settings_rows(told))))
+    parts += table_lines(Table(("Setting", ""), tuple(tables.settings_rows(told))))
     return "\n".join(parts) + "\n"
 
 

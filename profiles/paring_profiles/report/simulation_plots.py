@@ -89,7 +89,7 @@ def parts(found: Simulation) -> Plot | None:
     if not names:
         return None
     places = np.arange(len(points))
-    with new_axes("parts", 2.5 + LEGEND_ROW_IN * len(names)) as (axes, finish):
+    with new_axes("parts", 2.9 + LEGEND_ROW_IN * len(names)) as (axes, finish):
         bottom = np.zeros(len(points))
         for number, part in enumerate(names):
             heights = np.array(
@@ -130,6 +130,7 @@ def rivals(found: Simulation) -> Plot:
             axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(steps, value, color=colour, marker=marker_of(index), linewidth=1.8, label=label)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         _steps_axis(axes, steps)
         axes.set_ylabel("µJ an image, modelled")
         add_legend(axes)
@@ -182,8 +183,8 @@ def cores(found: Simulation) -> Plot:
             number = names.index(core.tiles[0].layer)
             size = 0.9 / wide
             corner = (x + 0.05 / wide, y + 0.05 / wide)
-            look = {"facecolor": COLOURS[number % len(COLOURS)], "edgecolor": "none"}
-            axes.add_patch(Rectangle(corner, size, size, **look))
+            colour = COLOURS[number % len(COLOURS)]
+            axes.add_patch(Rectangle(corner, size, size, facecolor=colour, edgecolor="none"))
             if len(placed.cores) <= NUMBERED_CORES:
                 told = "+".join(
                     str(names.index(one) + 1) for one in dict.fromkeys(t.layer for t in core.tiles)
@@ -225,8 +226,10 @@ def raster(found: Simulation) -> Plot:
             rows = np.repeat(np.arange(events.steps), np.diff(events.start))
             place = np.searchsorted(picked, events.index)
             kept = (place < len(picked)) & (picked[np.minimum(place, len(picked) - 1)] == events.index)
-            look = {"color": COLOURS[number % len(COLOURS)], "markersize": 2.2, "markeredgewidth": 0}
-            axes.plot(rows[kept] + 1, base + place[kept], "o", **look)
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(
+                rows[kept] + 1, base + place[kept], "o", color=colour, markersize=2.2, markeredgewidth=0
+            )
             ticks.append(base + len(picked) / 2)
             base += len(picked)
             axes.axhline(base - 0.5, color=MUTED, linewidth=0.6)

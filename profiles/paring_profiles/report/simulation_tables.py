@@ -76,12 +76,10 @@ def sentences(told: Told) -> list[str]:
             f"Weights of {bits} bits: {percent(point.accuracy)} of {found.samples:,} images, against"
             f" {percent(point.unrounded)} with real-valued weights{source}."
         )
-    limit = found.chip.limits.cores.value
+    cores, limit = len(found.placed.cores), found.chip.limits.cores.value
     shared = ", blocks of several layers sharing some" if found.placed.shared else ""
     idle = percent(point.load.idle_cores)
-    lines.append(
-        f"Takes {len(found.placed.cores):,} of {limit:,} cores{shared}; {idle} of them idle in a step on average."
-    )
+    lines.append(f"Takes {cores:,} of {limit:,} cores{shared}; in a step {idle} of them idle on average.")
     lines += _missing(point)
     wide = [
         f"{name} {one.needs_bits}"
@@ -107,10 +105,11 @@ def rival_sentence(point: Point) -> str:
         if even > 0
         else "no rate is low enough to break even, updates alone cost more"
     )
+    undecided = "; the constants' range leaves it open" if rival.ratio.low < 1 < rival.ratio.high else ""
+    times = f"{quantities.plain(rival.ratio.value)} times its energy ({low} to {high}{undecided})"
     return (
         f"On one 45 nm process the spiking network {verdict} the same network at int8:"
-        f" {quantities.plain(rival.ratio.value)} times its energy ({low} to {high}) at {point.steps} steps, where"
-        f" an event crosses {rate} of the connections a step; {limit}."
+        f" {times} at {point.steps} steps, where events cross {rate} of the connections a step; {limit}."
     )
 
 
@@ -126,8 +125,8 @@ def _missing(point: Point) -> list[str]:
 def point_table(found: Simulation) -> Table:
     """One row for each T."""
     header = (
-        "Steps", "Accuracy (95 %)", "Before rounding", "Spikes", "Synaptic operations", "Multiply-accumulates",
-        "Energy (range)", "Latency (range)",
+        "Steps", "Accuracy (95 %)", "Before rounding", "Spikes", "SynOps", "MACs", "Energy (range)",
+        "Latency (range)",
     )  # fmt: skip
     rows = []
     for point in found.points:
@@ -157,15 +156,17 @@ def point_table(found: Simulation) -> Table:
 def rival_table(found: Simulation) -> Table:
     """The spiking network beside the dense one, one row for each T."""
     header = (
-        "Steps", "Dense: MACs", "Spiking: SynOps + MACs", "Dense, int8", "Spiking", "Ratio (range)",
-        "Events / connection / step", "Break-even (range)", "As often printed",
+        "Steps", "Dense MACs", "SynOps + MACs", "Dense", "Spiking", "Ratio (range)", "Event rate",
+        "Break-even (range)", "As often printed",
     )  # fmt: skip
     rows = []
     for point in found.points:
         rival = point.rival
         even = rival.break_even
         between = f"{percent(max(0.0, even.low))} to {percent(max(0.0, even.high))}"
-        did = f"{quantities.with_prefix(point.load.total_synops)} + {quantities.with_prefix(point.load.total_macs)}"
+        did = " + ".join(
+            quantities.with_prefix(count) for count in (point.load.total_synops, point.load.total_macs)
+        )
         rows.append(
             (
                 str(point.steps),
