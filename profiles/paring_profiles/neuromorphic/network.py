@@ -67,6 +67,11 @@ class Layer:
         """Neurons."""
         return prod(self.shape)
 
+    @property
+    def label(self) -> str:
+        """What a reader knows it by: the node that spikes rather than the one that integrates."""
+        return self.sends
+
 
 @dataclass(frozen=True)
 class Network:

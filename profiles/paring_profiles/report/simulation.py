@@ -95,7 +95,8 @@ def as_dict(told: Told) -> dict[str, Any]:
         "rival_process": PROCESS,
         "layers": [
             {
-                "name": layer.name,
+                "name": layer.label,
+                "state_node": layer.name,
                 "shape": list(layer.shape),
                 "neurons": layer.size,
                 "fan_in": placed.fan_in[layer.name],

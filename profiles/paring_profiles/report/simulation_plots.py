@@ -52,10 +52,7 @@ def accuracy(found: Simulation) -> Plot | None:
     with new_axes("accuracy", 2.9) as (axes, finish):
         bounds = np.array([[100 * end for end in point.accuracy_ci95 or (0, 0)] for point in points])
         axes.fill_between(steps, bounds[:, 0], bounds[:, 1], color=colour_of(1), alpha=0.15, linewidth=0)
-        look = {"linewidth": 1.8, "markersize": 5}
-        axes.plot(
-            steps, after, color=colour_of(1), marker=marker_of(1), label="rounded to the chip's bits", **look
-        )
+        axes.plot(steps, after, color=colour_of(1), marker=marker_of(1), label="rounded to the chip's bits")
         before = [100 * point.unrounded for point in points if point.unrounded is not None]
         if len(before) == len(points):
             axes.plot(
@@ -65,7 +62,6 @@ def accuracy(found: Simulation) -> Plot | None:
                 marker=marker_of(0),
                 linestyle="--",
                 label="real weights",
-                **look,
             )
         _steps_axis(axes, steps)
         axes.set_ylabel("accuracy, %")
@@ -98,8 +94,8 @@ def parts(found: Simulation) -> Plot | None:
                     for point in points
                 ]
             )
-            look = {"color": COLOURS[number % len(COLOURS)], "hatch": HATCHES[number] if number > 5 else ""}
-            axes.bar(places, heights, 0.6, bottom=bottom, label=part, **look)
+            colour, hatch = COLOURS[number % len(COLOURS)], HATCHES[number] if number > 5 else ""
+            axes.bar(places, heights, 0.6, bottom=bottom, label=part, color=colour, hatch=hatch)
             bottom += heights
         totals = [point.energy.total for point in points if point.energy.total is not None]
         low, high = (np.array([getattr(total, end) / 1e3 for total in totals]) for end in ("low", "high"))
@@ -151,7 +147,7 @@ def rates(found: Simulation) -> Plot:
             axes.annotate(
                 f"{share:.3g} %", (share, place), (4, 0), textcoords="offset points", va="center", color=INK
             )
-        axes.set_yticks(places, [shown(layer.name) for layer in layers], color=INK)
+        axes.set_yticks(places, [shown(layer.label) for layer in layers], color=INK)
         axes.set_ylim(len(layers) - 0.45, -0.55)
         axes.set_xlim(right=1.2 * max([*shares, 1e-9]))
         axes.grid(axis="y", visible=False)
@@ -168,6 +164,7 @@ def cores(found: Simulation) -> Plot:
     mesh, placed = found.chip.mesh, found.placed
     wide = int(np.ceil(np.sqrt(mesh.cores_per_router)))
     names = list(placed.network.layers)
+    labels = [layer.label for layer in placed.network.layers.values()]
     rows, columns = _used(found)
     seen: dict[tuple[int, int], int] = {}
     with new_axes("cores", 0.8 + LEGEND_ROW_IN * len(names) + 4.4 * rows / columns) as (axes, finish):
@@ -193,7 +190,7 @@ def cores(found: Simulation) -> Plot:
                 axes.annotate(told, middle, ha="center", va="center", fontsize=6.5, color=INK)
         for number, name in enumerate(names):
             count = len(set(placed.core_of[name].tolist()))
-            label = f"{number + 1}: {shown(name)}, {count} {'core' if count == 1 else 'cores'}"
+            label = f"{number + 1}: {shown(labels[number])}, {count} {'core' if count == 1 else 'cores'}"
             axes.plot([], [], "s", color=COLOURS[number % len(COLOURS)], label=label)
         axes.set_xlim(-0.05, columns + 0.05)
         axes.set_ylim(rows + 0.05, -0.05)
@@ -233,7 +230,7 @@ def raster(found: Simulation) -> Plot:
             ticks.append(base + len(picked) / 2)
             base += len(picked)
             axes.axhline(base - 0.5, color=MUTED, linewidth=0.6)
-        axes.set_yticks(ticks, [shown(layer.name) for layer in layers], color=INK)
+        axes.set_yticks(ticks, [shown(layer.label) for layer in layers], color=INK)
         axes.set_ylim(base, -1)
         axes.set_xlim(0.3, steps + 0.7)
         axes.grid(visible=False)

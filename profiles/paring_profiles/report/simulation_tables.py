@@ -82,7 +82,7 @@ def sentences(told: Told) -> list[str]:
     lines.append(f"Takes {cores:,} of {limit:,} cores{shared}; in a step {idle} of them idle on average.")
     lines += _missing(point)
     wide = [
-        f"{name} {one.needs_bits}"
+        f"{found.placed.network.layers[name].label} {one.needs_bits}"
         for name, one in found.rounding.layers.items()
         if one.needs_bits > found.chip.limits.state_bits.value
     ]
@@ -208,7 +208,7 @@ def layer_table(found: Simulation) -> Table:
         told = ABSENT if rate is None else percent(rate / (layer.size * last.steps))
         rows.append(
             (
-                name,
+                layer.label,
                 "×".join(str(n) for n in layer.shape),
                 f"{layer.size:,}",
                 f"{placed.fan_in[name]:,}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 TOOLS = ("paring", "numpy", "numba", "h5py")
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Which images; `mean` and `std` as the artifact says where they are None."""
+
+    data: str
+    limit: int | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+
 def register(tree: typer.Typer) -> None:
     """Add the command."""
     tree.command()(simulate)
@@ -40,6 +51,10 @@ def simulate(
     coding: Annotated[
         str | None, typer.Option(help="constant, rate or latency; what the graph says when left out")
     ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="of pixels from 0 to 1, subtracted: 0.5 or one a channel, 0.5,0.5,0.5")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="that pixels are then divided by")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="threads of the simulation")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="folder for the report: HTML, Markdown, JSON")
@@ -51,7 +66,8 @@ def simulate(
     from paring_profiles.report import simulation_tables as tables
 
     with extras("simulating a spiking network"), stages(json) as progress:
-        told = _simulated(artifact, _chip(chip), data, _numbers(steps), limit, coding, threads, progress)
+        asked = _Asked(data, limit, _decimals("mean", mean), _decimals("std", std))
+        told = _simulated(artifact, _chip(chip), asked, _numbers(steps), coding, threads, progress)
         paths = None if output is None else report.write(told, output)
     if json:
         print_json(report.as_dict(told))
@@ -72,9 +88,8 @@ def simulate(
 def _simulated(
     artifact: Path,
     chip: Chip,
-    data: str,
+    asked: _Asked,
     steps: list[int],
-    limit: int | None,
     coding: str | None,
     threads: int | None,
     progress: Any,
@@ -83,17 +98,26 @@ def _simulated(
     from paring_profiles.report.simulation_tables import Told
 
     file, manifest = _graph_file(artifact)
-    images, labels = _images(data, limit, file, manifest)
+    images, labels = _images(asked, file, manifest)
     found = run(file, chip, images, labels, steps, _coding(file, coding), threads, progress)
     quality = (manifest.quality or {}) if manifest is not None else {}
     return Told(
         simulation=found,
         artifact=str(artifact),
-        data=data,
+        data=asked.data,
         source_accuracy=quality.get("before") if quality.get("metric") == "top-1 accuracy" else None,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
         tools=_versions(),
     )
+
+
+def _decimals(name: str, told: str | None) -> tuple[float, ...] | None:
+    if told is None:
+        return None
+    try:
+        return tuple(float(part) for part in told.split(","))
+    except ValueError:
+        raise InputError(f"--{name} {told}: expected numbers with commas, such as 0.286") from None
 
 
 def _numbers(steps: str) -> list[int]:
@@ -128,9 +152,7 @@ def _graph_file(artifact: Path) -> tuple[Path, Manifest | None]:
     return artifact / manifest.entry, manifest
 
 
-def _images(
-    spec: str, limit: int | None, file: Path, manifest: Manifest | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _images(asked: _Asked, file: Path, manifest: Manifest | None) -> tuple[np.ndarray, np.ndarray]:
     """Images as the graph takes them, and labels."""
     import numpy as np
 
@@ -150,12 +172,15 @@ def _images(
         preprocess = Preprocess(**told)
     else:  # a graph of somebody else's: pixels from 0 to 1
         preprocess = Preprocess(channels=shape[0] if len(shape) == 3 and shape[0] in (1, 3) else 1)
-    found = load_data(spec, limit=limit, size=preprocess.size)
+    preprocess = preprocess.overridden(mean=asked.mean, std=asked.std)
+    found = load_data(asked.data, limit=asked.limit, size=preprocess.size)
     if not isinstance(found, ImageData):
-        raise InputError(f"--data {spec}: expected labelled images")
+        raise InputError(f"--data {asked.data}: expected labelled images")
     pixels = preprocess.apply(found.images)
     if pixels[0].size != int(np.prod(shape)):
-        raise InputError(f"{file}: takes {list(shape)}, the images of {spec} are {list(pixels.shape[1:])}")
+        raise InputError(
+            f"{file}: takes {list(shape)}, the images of {asked.data} are {list(pixels.shape[1:])}"
+        )
     return pixels.reshape(len(pixels), *shape), found.labels
 
 
