@@ -1,8 +1,9 @@
 """A module becomes an artifact: one file a format, found by its file name.
 
 A format's module offers `NAME`, `why_not() -> str | None` (None when it works here, otherwise one line)
-and `export(model, request, path) -> Exported`; it may offer `locate(exported, pixels, tolerance)`, the first
-value on the way from PyTorch to the artifact that differs.
+and `export(model, request, path) -> Exported`; a format of one kind of network alone says so in `TAKES`; it
+may offer `locate(exported, pixels, tolerance)`, the first value on the way from PyTorch to the artifact that
+differs.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ threshold, two correct implementations may differ in the bit, and all that follo
 tolerance; at the size of a ViT-S most samples have such a bit. So the reference takes the artifact's bit
 where its own was decided by less than `parity.TIE_MARGIN`, and nowhere else: the outputs then have to agree
 as any other model's. Where an artifact cannot show its bits, the nearest one joins the margin of a sample's
-decisions.
+decisions. A spiking network's membranes are held to their thresholds in the same way, step by step: within
+`parity.TIE_MARGIN` of a threshold, in thresholds, the artifact's spike is taken.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import torch
 from torch import nn
 
 from paring.transforms._additive import adopting, binarisers, watching
+from paring.transforms._spikes import adopting_spikes, firing_layers
 from paring.transforms.token_map import trace
 
-from .onnx_graph.bits import shown_bits
+from .onnx_graph.bits import shown_bits, shown_spikes
 from .parity import TIE_MARGIN, Outputs
 from .request import Exported
 
@@ -40,7 +42,10 @@ def torch_reference(
         precision: of the artifact; says how near a threshold a bit may be another.
     """
     input_name = exported.inputs[0].name
-    with shown_bits(exported.entry, len(binarisers(model))) as bits:
+    with (
+        shown_bits(exported.entry, len(binarisers(model))) as bits,
+        shown_spikes(exported.entry, len(firing_layers(model))) as spikes,
+    ):
 
         def reference(pixels: np.ndarray) -> tuple[Outputs, np.ndarray | None]:
             tensor, gaps = torch.from_numpy(pixels), list[torch.Tensor]()
@@ -51,6 +56,9 @@ def torch_reference(
                 else:
                     theirs = [torch.from_numpy(one) for one in bits({input_name: pixels})]
                     stack.enter_context(adopting(model, theirs, TIE_MARGIN[precision]))
+                if spikes is not None:
+                    fired = [torch.from_numpy(one) for one in spikes({input_name: pixels})]
+                    stack.enter_context(adopting_spikes(model, fired, TIE_MARGIN[precision]))
                 outputs, found = trace(model, tensor)
             values = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
             arrays = {name: value.numpy() for name, value in zip(names, values, strict=True)}

@@ -13,6 +13,7 @@ from ..request import Exported, Request
 
 NAME = "nir"
 ENTRY = "graph.nir"
+TAKES = "spiking networks"
 
 
 def why_not() -> str | None:

@@ -12,8 +12,9 @@ NIR's equations are differential; a file says neither the step nor how to integr
   documentation said v -= v_threshold, and its paper's recurrent network exists in both kinds, which the
   file does not tell: `reset="subtract"` reads such a file so. Norse, snnTorch and SpikingJelly reset to 0,
   Sinabs subtracts.
-- **dt**: the graph's own metadata, else 1e-4 s where a time constant is below 1 (the step of NIR's paper, and
-  the default of snnTorch and SpikingJelly; Norse's is 1e-3), else 1: time in steps.
+- **dt** (`paring_runtimes.nir.time_step`): the graph's own metadata, else 1e-4 s where a time constant is
+  below 1 (the step of NIR's paper, and the default of snnTorch and SpikingJelly; Norse's is 1e-3), else 1:
+  time in steps.
 - **Order**: see `paring_runtimes.nir.flat`. An I or IF adds the inputs that close a cycle before the others,
   so that an integrator with a subtracting feedback rounds as v += x; v -= threshold does.
 """
@@ -22,14 +23,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from paring_runtimes.nir import Flat, NirRefused
-from paring_runtimes.nir.nodes import IF, I
+from paring_runtimes.nir import NirRefused
 
 RESETS = ("zero", "subtract")
-SECONDS = 1e-4
-_UNLIKELY_R = 100.0  # a resistance that speaks of a step in seconds: 1 / dt
 
 
 @dataclass(frozen=True)
@@ -49,32 +45,3 @@ class Reading:
             raise NirRefused(f"dt: {self.dt}, expected above 0")
         if self.reset not in RESETS:
             raise NirRefused(f"reset: {self.reset!r}, expected one of {', '.join(RESETS)}")
-
-
-def step_of(flat: Flat, metadata: dict[str, object], asked: float | None) -> float:
-    """The step dt of a graph.
-
-    Raises:
-        NirRefused: a time constant is shorter than the step, or only the step is missing; with the node.
-    """
-    told = metadata.get("dt") if asked is None else asked
-    times = {
-        f"node {name}: {key}": float(np.min(value))
-        for name, node in flat.nodes.items()
-        for key, value in vars(node).items()
-        if key in ("tau", "tau_mem", "tau_syn", "delay") and np.size(value) and np.max(value) > 0
-    }
-    shortest = min(times.values(), default=1.0)
-    dt = float(np.asarray(told)) if told is not None else SECONDS if shortest < 1 else 1.0
-    for where, value in times.items():
-        if not where.endswith("delay") and value < dt:
-            raise NirRefused(f"{where} is {value:g}, shorter than a step, dt = {dt:g}")
-    if told is None and dt == 1:
-        for name, node in flat.nodes.items():
-            if isinstance(node, (I, IF)) and np.min(np.abs(node.r)) >= _UNLIKELY_R:
-                r = float(np.min(np.abs(node.r)))
-                raise NirRefused(
-                    f"node {name}: r is {r:g}, which speaks of a step in seconds, and the file tells no dt:"
-                    f" say it, as dt={1 / r:g}"
-                )
-    return dt

@@ -12,8 +12,9 @@ from torch import nn
 from paring.transforms._spikes.coding import encoder
 from paring_runtimes.nir import Graph, NirRefused, Node, flatten, node_shapes
 from paring_runtimes.nir.flat import schedule
+from paring_runtimes.nir.time_step import step_of
 
-from .discretisation import Reading, step_of
+from .discretisation import Reading
 from .modules import Delayed, Fire, State, Stateful, Step, module_of, together, trained
 
 NetworkState = dict[str, Any]  # by node: its state, and under "" what the delayed edges carry

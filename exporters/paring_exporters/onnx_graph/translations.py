@@ -15,9 +15,10 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     import paring.transforms._additive  # these register their operators
     import paring.transforms._encoder
     import paring.transforms._shift
+    import paring.transforms._spikes
     import paring.transforms.token_merge
 
-    from . import shift_linear
+    from . import integrate_fire, shift_linear
 
     assert paring.transforms
     return {
@@ -28,6 +29,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.paring.binary_attention.default: binary_attention.linear_form,
         torch.ops.paring.binary_attention_quadratic.default: binary_attention.quadratic_form,
         torch.ops.paring.shift_linear.default: shift_linear.translate,
+        torch.ops.paring.integrate_fire.default: integrate_fire.translate,
     }
 
 

@@ -11,18 +11,23 @@
 
 from __future__ import annotations
 
+from paring_runtimes.spiking.aer import Sensor, binned
 from paring_runtimes.spiking.counts import Counts, Placement, SpikingResult
 from paring_runtimes.spiking.encoders import encode, latency, rate
 from paring_runtimes.spiking.events import Events, from_dense
 from paring_runtimes.spiking.session import SpikingSession, State, open_spiking
+from paring_runtimes.spiking.stream import EventStream
 
 __all__ = [
     "Counts",
+    "EventStream",
     "Events",
     "Placement",
+    "Sensor",
     "SpikingResult",
     "SpikingSession",
     "State",
+    "binned",
     "encode",
     "from_dense",
     "latency",

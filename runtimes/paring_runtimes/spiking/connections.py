@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from paring_runtimes.spiking.layout import Layout
+from paring_runtimes.spiking.windows import Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +30,9 @@ class Connection(Protocol):
         """Add the weights of every event to `total` [T, B, layout.size]."""
         ...
 
+    @property
     def fan_out(self) -> NDArray[np.int64]:
-        """Return how many connections each source has: weights that are not zero, [sources]."""
+        """How many connections each source has: weights that are not zero, [sources]."""
         ...
 
     def by_core(self, core: NDArray[np.int32]) -> CoreRows:
@@ -71,9 +74,10 @@ class Full:
     def _there(self) -> NDArray[np.bool_]:
         """Return [targets, sources]: whether there is a weight."""
         blocks = self.weight.reshape(self.layout.blocks, self.sources, self.layout.lanes)
-        there: NDArray[np.bool_] = (blocks != 0).transpose(0, 2, 1).reshape(-1, self.sources)
+        there: NDArray[np.bool_] = np.not_equal(blocks, 0).transpose(0, 2, 1).reshape(-1, self.sources)
         return there[: self._targets]
 
+    @functools.cached_property
     def fan_out(self) -> NDArray[np.int64]:
         """See `Connection.fan_out`."""
         return np.asarray(self._there().sum(0), np.int64)
@@ -110,6 +114,7 @@ class Sparse:
             total.reshape(-1), self.layout.size,
         )  # fmt: skip
 
+    @functools.cached_property
     def fan_out(self) -> NDArray[np.int64]:
         """See `Connection.fan_out`."""
         return np.diff(self.begin)
@@ -118,34 +123,6 @@ class Sparse:
         """See `Connection.by_core`."""
         source = np.repeat(np.arange(self.sources), np.diff(self.begin))
         return _count_pairs(source, core[self.target], self.sources)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A kernel over an image, one entry an axis (height, width)."""
-
-    size: tuple[int, int]  # of the input
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    before: tuple[int, int]  # padding in front
-    dilation: tuple[int, int]
-    out: tuple[int, int]
-
-    def reach(self, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return (begin [size + 1], pairs [n, 2]): for each place, (output place, kernel place)."""
-        pairs = [
-            (place, o, k)
-            for o in range(self.out[axis])
-            for k in range(self.kernel[axis])
-            if 0 <= (place := o * self.stride[axis] + k * self.dilation[axis] - self.before[axis])
-            and place < self.size[axis]
-        ]
-        found = np.array(sorted(pairs), np.int64).reshape(-1, 3)
-        return _begins(found[:, 0], self.size[axis]), np.ascontiguousarray(found[:, 1:])
-
-    def tables(self) -> tuple[NDArray[np.int64], ...]:
-        """Return both axes' tables as the kernels take them."""
-        return (*self.reach(0), *self.reach(1))
 
 
 class Convolution:
@@ -183,8 +160,9 @@ class Convolution:
     def work(self, events: Events) -> int:
         """Return about how many vector additions the events need."""
         _, _, tall, wide = self._weight.shape
-        return events.count * tall * wide * self.layout.blocks * self.layout.lanes // 16
+        return int(events.count * tall * wide * self.layout.blocks * self.layout.lanes // 16)
 
+    @functools.cached_property
     def fan_out(self) -> NDArray[np.int64]:
         """See `Connection.fan_out`."""
         out, inner, tall, wide = self._weight.shape
@@ -202,7 +180,7 @@ class Convolution:
 
     def by_core(self, core: NDArray[np.int32]) -> CoreRows:
         """See `Connection.by_core`."""
-        out, inner, tall, wide = self._weight.shape
+        out, inner = self._weight.shape[:2]
         group_out = out // self.groups
         cores = core.reshape(out, *self.window.out)
         y_begin, y_pairs, x_begin, x_pairs = self.tables

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paring_runtimes.nir.nodes import IF, Delay, Flatten, I, Scale, Threshold
 from paring_runtimes.spiking.connections import Connection, Convolution, Full
 from paring_runtimes.spiking.events import Events, from_dense, no_events
 from paring_runtimes.spiking.graph import WEIGHTS, Task
@@ -106,8 +107,12 @@ class Executor:
         for step in range(steps):
             now = {name: one_step(values[name], step) for name in outside}
             for task in tasks:
-                now[task.name] = self._compute(task, now, 1)
+                reads = task.name in self.network.plan.reading
+                now[task.name] = self._read(task) if reads else self._compute(task, now, 1)
                 parts[task.name].append(now[task.name])
+            for task in tasks:
+                if task.name in self.network.plan.reading:
+                    self._compute(task, now, 1)  # it takes in what it gives later
             self.late |= {name: now[name] for name in group if name in self._sends_late}
             if self._recorder is not None:
                 self._recorder.first += 1
@@ -122,12 +127,11 @@ class Executor:
         return found | {s for name in found & self.network.absorbed for s, _ in tasks[name].sources}
 
     def _compute(self, task: Task, values: Values, steps: int) -> Signal:
-        kind = task.node.kind
         if task.name in self._same:
             return self._same[task.name]
         if task.name in self.network.neurons:
             return self._neurons(task, values, steps)
-        if kind in WEIGHTS:
+        if isinstance(task.node, WEIGHTS):
             return self._weights(task, values, steps)
         given = [
             signal for source, late in task.sources if (signal := self._of(source, late, values)) is not None
@@ -145,26 +149,26 @@ class Executor:
 
     def _stateless(self, task: Task, signal: Signal, steps: int) -> Signal:
         """Nodes without weights and membranes: Flatten, Scale, pools, Threshold, Delay, Output."""
-        kind, name = task.node.kind, task.name
-        if kind == "Flatten":
+        node, name = task.node, task.name
+        if isinstance(node, Flatten):
             return _each(
                 signal, lambda array, lead: array.reshape(*array.shape[:lead], *task.shape), task.shape
             )
-        if kind == "Scale":
-            by = np.asarray(task.node.fields["scale"], np.float32)
+        if isinstance(node, Scale):
+            by = np.asarray(node.scale, np.float32)
             if isinstance(signal, Events):
                 flat = by.reshape(()) if by.size == 1 else np.broadcast_to(by, task.shape).reshape(-1)
                 return signal.scaled(flat)
             return _each(signal, lambda array, _: array * by, task.shape)
         if name in self.network.pools:
             return self._pool(task, signal)
-        if kind == "Threshold":
-            level = np.asarray(task.node.fields["threshold"], np.float32)
-            fired = from_dense(as_dense(signal, steps) >= level)
+        if isinstance(node, Threshold):
+            level = np.asarray(node.threshold, np.float32)
+            fired = from_dense(as_dense(signal, steps) > level)
             if self._recorder is not None:
                 self._recorder.spikes(task.spikes_as, fired)
             return fired
-        if kind == "Delay":
+        if isinstance(node, Delay):
             return self._delayed(task, signal, steps)
         return signal
 
@@ -205,6 +209,21 @@ class Executor:
         self.past[task.name] = whole[len(whole) - longest :]
         shaped = out.reshape(steps, self.batch, *task.shape)
         return from_dense(shaped) if isinstance(signal, Events) else Dense(shaped)
+
+    def _read(self, task: Task) -> Signal:
+        """Return what a delay of a step or more gives at the next step: it is in there already."""
+        delay, past = self.network.delays[task.name], self.past[task.name]
+        shaped = past[len(past) - delay, :, np.arange(len(delay))].T.reshape(1, self.batch, *task.shape)
+        return from_dense(shaped) if self._takes_events(task) else Dense(np.ascontiguousarray(shaped))
+
+    def _takes_events(self, task: Task) -> bool:
+        """Whether all that feeds a node are events."""
+        sources = [self.network.plan.tasks[source] for source, _ in task.sources]
+        return all(
+            isinstance(one.node, Threshold)
+            or (one.name in self.states and self.network.neurons[one.name].spiking)
+            for one in sources
+        )
 
     def _terms(self, task: Task, values: Values, late: bool) -> _Terms:
         """Collect what comes through a node's edges, of this step or of the one before."""
@@ -247,9 +266,7 @@ class Executor:
             terms.append(layout.flat(sums)[0])
             if self._recorder is not None:
                 self._recorder.multiplications(name, 1, self.batch)
-        for signal in found.direct:
-            if isinstance(signal, Constant):
-                terms.append(signal.array.reshape(self.batch, -1))
+        terms += [one.array.reshape(self.batch, -1) for one in found.direct if isinstance(one, Constant)]
         return terms
 
     def _weights(self, task: Task, values: Values, steps: int) -> Signal:
@@ -284,14 +301,14 @@ class Executor:
         neurons, state = self.network.neurons[task.name], self.states[task.name]
         found, before = self._terms(task, values, False), self._terms(task, values, True)
         current = self._current(task, found)
-        direct = [signal for signal in found.direct if not isinstance(signal, Constant)]
+        direct: list[Signal] = [signal for signal in found.direct if not isinstance(signal, Constant)]
         lone = _lone(found, (steps, self.batch)) if not direct and not before.direct else None
         if lone is not None and neurons.spiking:
             fired: Fired | NDArray[np.float32] = run_fused(*lone, current, neurons, state, self.workers)
         else:
-            if before.direct and task.node.kind == "I":
-                # The feedback first, by itself: v - threshold and then + x, as a neuron with soft reset has it.
-                run_dense(self._summed(task, [], before.direct, 1), neurons, state, self.workers)
+            if before.direct and isinstance(task.node, (I, IF)):
+                # The feedback first, by itself: v - threshold, then + x, as a neuron with soft reset does.
+                state.add(neurons, self._summed(task, [], before.direct, 1)[0])
             else:
                 direct = direct + before.direct
             sums = self._summed(task, found.weighted, direct, steps)

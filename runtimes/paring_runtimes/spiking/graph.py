@@ -1,23 +1,41 @@
 """What is computed in which order: cycles found, soft resets recognised.
 
-Within one step nodes run in topological order. An edge that closes a cycle, seen from the inputs, carries what
-its source sent one step before.
+The order within a step, and which edges carry what was there a step before: `paring_runtimes.nir.flat`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from paring_runtimes.errors import EngineError
-from paring_runtimes.spiking.neurons import NEURONS
-from paring_runtimes.spiking.nir_file import NirFile, NirNode
-from paring_runtimes.spiking.shapes import Shape, shapes_of
+from paring_runtimes.nir import Flat, Graph, NirRefused, Node, flatten, node_shapes
+from paring_runtimes.nir.flat import schedule
+from paring_runtimes.nir.nodes import (
+    IF,
+    NEURONS,
+    Affine,
+    Conv1d,
+    Conv2d,
+    Delay,
+    I,
+    Input,
+    Linear,
+    Output,
+    Scale,
+    Shape,
+    Threshold,
+)
 
-WEIGHTS = ("Affine", "Linear", "Conv1d", "Conv2d")
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WEIGHTS = (Affine, Linear, Conv1d, Conv2d)
+Edges = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -26,36 +44,42 @@ class Task:
 
     Attributes:
         name: the node's.
-        node: its kind and fields.
+        node: the node.
         given, shape: what comes in and what goes out, without the batch.
         sources: nodes whose values are summed, each with whether its value of the step before is meant.
-        spikes_as: the name under which its spikes are counted: its own but for a soft reset, whose
+        spikes_as: the name under which its spikes are counted: its own but for a recognised loop, whose
             spikes are those of the Threshold node.
-        soft: reset by subtraction; only where a loop of three nodes was recognised.
+        feedback: what a spike adds to the membrane behind it, in place of a reset; where a loop of three
+            nodes was recognised.
     """
 
     name: str
-    node: NirNode
+    node: Node
     given: Shape
     shape: Shape
     sources: tuple[tuple[str, bool], ...]
     spikes_as: str
-    soft: bool = False
+    feedback: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Tasks in order. A group of several, or of one that feeds itself, is a cycle: computed step by step."""
+    """Tasks in order. A group of several, or of one that feeds itself, is a cycle: computed step by step.
+
+    Attributes:
+        reading: Delay nodes of a step or more: in a cycle they give before they take.
+    """
 
     path: Path
     tasks: dict[str, Task]
     groups: tuple[tuple[str, ...], ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    reading: frozenset[str]
 
     def cyclic(self, group: tuple[str, ...]) -> bool:
         """Whether the group is a cycle."""
-        return len(group) > 1 or any(late for _, late in self.tasks[group[0]].sources)
+        return len(group) > 1 or any(source == group[0] for source, _ in self.tasks[group[0]].sources)
 
     def consumers(self) -> dict[str, list[tuple[str, bool]]]:
         """Return, by node, who takes its value, each with whether it is that of the step before."""
@@ -66,145 +90,108 @@ class Plan:
         return found
 
 
-def plan_of(file: NirFile, fuse: bool) -> Plan:
-    """Order a graph; with `fuse`, integrator, threshold and feedback become one neuron with soft reset.
+@dataclass(frozen=True)
+class _Loop:
+    """A recognised soft reset: the Threshold's name, and what a spike adds."""
+
+    threshold: str
+    feedback: NDArray[np.float32]
+
+
+def plan_of(path: Path, graph: Graph, step: float, fuse: bool) -> Plan:
+    """Order a graph.
+
+    Args:
+        path: the file, for messages.
+        graph: checked, see `paring_runtimes.nir.read`.
+        step: dt.
+        fuse: run each loop of integrator, threshold and feedback as one neuron.
 
     Raises:
-        EngineError: edges or shapes that do not fit, no input or no output.
+        EngineError: shapes that do not fit.
     """
-    nodes, edges = dict(file.nodes), list(file.edges)
-    for source, target in edges:
-        if nodes[source].kind == "Output" and target in nodes:
-            raise EngineError(f"{file.path}: the edge {source} -> {target} leaves an Output node")
-    nodes, edges = _without_inner_ends(nodes, edges)
-    inputs = tuple(name for name, node in nodes.items() if node.kind == "Input")
-    outputs = tuple(name for name, node in nodes.items() if node.kind == "Output")
-    if not inputs or not outputs:
-        raise EngineError(f"{file.path}: {len(inputs)} Input and {len(outputs)} Output nodes; expected both")
-    aliases: dict[str, str] = {}
+    flat = flatten(graph)
+    nodes, edges = _without_inner_ends(flat)
+    loops: dict[str, _Loop] = {}
     if fuse:
-        nodes, edges, aliases = _fuse_soft_resets(nodes, edges)
-    incoming, outgoing = shapes_of(file.path, nodes, edges)
-    late = _closing(inputs, edges)
-    order = _order(list(nodes), edges, late)
+        nodes, edges, loops = _fuse_soft_resets(nodes, edges, step)
+    flat = Flat(nodes, tuple(edges), flat.inputs, flat.outputs)
+    reading = frozenset(
+        name for name, node in nodes.items() if isinstance(node, Delay) and np.min(node.delay) >= step * 0.5
+    )
+    try:
+        shapes, order = node_shapes(flat), schedule(flat, reading)
+    except NirRefused as error:
+        raise EngineError(f"{path}: {error}") from None
     tasks = {}
-    for name in order:
-        node = nodes[name]
-        sources = tuple((source, (source, name) in late) for source, target in edges if target == name)
+    for name in order.order:
+        sources = tuple((source, (source, name) in order.delayed) for source in flat.into(name))
+        loop = loops.get(name)
         tasks[name] = Task(
-            name, node, incoming[name], outgoing[name], sources, aliases.get(name, name), name in aliases
+            name,
+            nodes[name],
+            *shapes[name],
+            sources,
+            loop.threshold if loop else name,
+            loop.feedback if loop else None,
         )
-    return Plan(file.path, tasks, _groups(order, edges), inputs, outputs)
+    return Plan(path, tasks, _groups(order.order, edges), flat.inputs, flat.outputs, reading)
 
 
-def _without_inner_ends(
-    nodes: dict[str, NirNode], edges: list[tuple[str, str]]
-) -> tuple[dict[str, NirNode], list[tuple[str, str]]]:
+def _without_inner_ends(flat: Flat) -> tuple[dict[str, Node], list[tuple[str, str]]]:
     """Take out the Input and Output nodes of graphs that lay within others: their edges go on."""
-    fed = {target for _, target in edges}
-    sending = {source for source, _ in edges}
-    inner = {
-        name
-        for name, node in nodes.items()
-        if (node.kind == "Input" and name in fed) or (node.kind == "Output" and name in sending)
-    }
+    edges = list(flat.edges)
+    ends = {*flat.inputs, *flat.outputs}
+    inner = {n for n, node in flat.nodes.items() if isinstance(node, (Input, Output)) and n not in ends}
     for name in inner:
         before = [source for source, target in edges if target == name]
         after = [target for source, target in edges if source == name]
         edges = [edge for edge in edges if name not in edge] + [(a, b) for a in before for b in after]
-    return {name: node for name, node in nodes.items() if name not in inner}, edges
+    return {n: node for n, node in flat.nodes.items() if n not in inner}, list(dict.fromkeys(edges))
 
 
 def _fuse_soft_resets(
-    nodes: dict[str, NirNode], edges: list[tuple[str, str]]
-) -> tuple[dict[str, NirNode], list[tuple[str, str]], dict[str, str]]:
-    """Turn every I -> Threshold -> Scale(-threshold / r) -> I into an IF; return their thresholds' names too.
+    nodes: dict[str, Node], edges: list[tuple[str, str]], step: float
+) -> tuple[dict[str, Node], list[tuple[str, str]], dict[str, _Loop]]:
+    """Turn every I -> Threshold -> Scale -> I into one neuron; return the loops by the integrator's name.
 
-    Only where the membrane goes nowhere but to the threshold, and the scale nowhere but back.
+    Only where the membrane goes nowhere but to the threshold, and the scale nowhere but back: then what a
+    spike adds, dt * r * scale, can be added at once, for nothing looks at the membrane before the next step.
     """
     after: dict[str, list[str]] = {name: [] for name in nodes}
     before: dict[str, list[str]] = {name: [] for name in nodes}
     for source, target in edges:
         after[source].append(target)
         before[target].append(source)
-    aliases: dict[str, str] = {}
+    nodes, loops = dict(nodes), dict[str, _Loop]()
     for name, node in list(nodes.items()):
-        if node.kind != "I" or len(after[name]) != 1:
+        if not isinstance(node, I) or len(after[name]) != 1:
             continue
         (threshold,) = after[name]
-        if nodes[threshold].kind != "Threshold" or before[threshold] != [name]:
+        level = nodes[threshold]
+        if not isinstance(level, Threshold) or before[threshold] != [name]:
             continue
-        back = [
-            one
+        back = {
+            one: scale
             for one in after[threshold]
-            if nodes[one].kind == "Scale" and after[one] == [name] and before[one] == [threshold]
-        ]
-        if len(back) != 1 or not _subtracts(node, nodes[threshold], nodes[back[0]]):
+            if isinstance(scale := nodes[one], Scale) and after[one] == [name] and before[one] == [threshold]
+        }
+        if len(back) != 1:
             continue
-        aliases[name] = threshold
-        fields = {"r": node.fields["r"], "v_threshold": nodes[threshold].fields["threshold"]}
-        nodes[name] = replace(node, kind="IF", fields=fields)
-        gone = {threshold, back[0]}
+        ((way, scale),) = back.items()
+        gain = np.asarray(node.r * step, np.float32)
+        loops[name] = _Loop(threshold, np.asarray(gain * scale.scale.astype(np.float32), np.float32))
+        nodes[name] = IF(node.r, level.threshold)
         edges = [
             (name if source == threshold else source, target)
             for source, target in edges
-            if target not in gone and source != back[0]
+            if target not in (threshold, way) and source != way
         ]
-        del nodes[threshold], nodes[back[0]]
-    return nodes, edges, aliases
+        del nodes[threshold], nodes[way]
+    return nodes, edges, loops
 
 
-def _subtracts(integrator: NirNode, threshold: NirNode, scale: NirNode) -> bool:
-    """Whether the feedback takes exactly the threshold away, in float32."""
-    r, level, by = (
-        np.asarray(value, np.float32)
-        for value in (integrator.fields["r"], threshold.fields["threshold"], scale.fields["scale"])
-    )
-    try:
-        return bool(np.array_equal(*np.broadcast_arrays(r * by, -level)))
-    except ValueError:
-        return False
-
-
-def _closing(inputs: Sequence[str], edges: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Return the edges that close a cycle when the graph is walked from its inputs, depth first."""
-    after: dict[str, list[str]] = {}
-    for source, target in edges:
-        after.setdefault(source, []).append(target)
-    open_now, done, closing = set[str](), set[str](), set[tuple[str, str]]()
-    for start in inputs:
-        if start in done:
-            continue
-        stack = [(start, iter(after.get(start, ())))]
-        open_now.add(start)
-        while stack:
-            name, targets = stack[-1]
-            for target in targets:
-                if target in open_now:
-                    closing.add((name, target))
-                elif target not in done:
-                    open_now.add(target)
-                    stack.append((target, iter(after.get(target, ()))))
-                    break
-            else:
-                stack.pop()
-                open_now.discard(name)
-                done.add(name)
-    return closing
-
-
-def _order(names: Sequence[str], edges: Sequence[tuple[str, str]], late: set[tuple[str, str]]) -> list[str]:
-    """Return a topological order over the edges that are not late."""
-    from graphlib import TopologicalSorter
-
-    before: dict[str, list[str]] = {name: [] for name in names}
-    for edge in edges:
-        if edge not in late:
-            before[edge[1]].append(edge[0])
-    return list(TopologicalSorter(before).static_order())
-
-
-def _groups(order: Sequence[str], edges: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
+def _groups(order: Sequence[str], edges: Edges) -> tuple[tuple[str, ...], ...]:
     """Return the strongly connected components, and the nodes in each, in topological order."""
     reach = _reachable(order, edges)
     groups: list[tuple[str, ...]] = []
@@ -222,7 +209,7 @@ def _groups(order: Sequence[str], edges: Sequence[tuple[str, str]]) -> tuple[tup
     return tuple(groups)
 
 
-def _reachable(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> Mapping[str, set[str]]:
+def _reachable(names: Sequence[str], edges: Edges) -> Mapping[str, set[str]]:
     after: dict[str, list[str]] = {name: [] for name in names}
     for source, target in edges:
         after[source].append(target)
@@ -241,4 +228,4 @@ def _reachable(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> Mappin
 
 def is_neuron(task: Task) -> bool:
     """Whether the task's node has a state."""
-    return task.node.kind in NEURONS
+    return isinstance(task.node, NEURONS)

@@ -29,6 +29,11 @@ class NeuronState:
     synapse: NDArray[np.float32]
     hot: NDArray[np.uint8]
 
+    def add(self, neurons: Neurons, currents: NDArray[np.float32]) -> None:
+        """Let currents [B, size] flow in for a step, by themselves: no leak, and nobody fires yet."""
+        gain = np.broadcast_to(neurons.field("gain"), _blocks(neurons))
+        self.membrane += (gain * currents.reshape(-1, *gain.shape)).reshape(self.membrane.shape)
+
 
 @dataclass(frozen=True)
 class Fired:
@@ -38,9 +43,13 @@ class Fired:
     seen: NDArray[np.uint8] | None
 
 
+def _blocks(neurons: Neurons) -> tuple[int, int, int]:
+    return (neurons.layout.blocks, neurons.layout.positions, neurons.layout.lanes)
+
+
 def fresh_state(neurons: Neurons, batch: int) -> NeuronState:
-    """Return membranes at their initial values."""
-    membrane = np.tile(neurons.initial, (batch, 1))
+    """Return membranes at 0."""
+    membrane = np.zeros((batch, neurons.layout.size), np.float32)
     size = neurons.layout.size if neurons.leaky else 0
     return NeuronState(membrane, np.zeros((batch, size), np.float32), neurons.at_threshold(membrane))
 

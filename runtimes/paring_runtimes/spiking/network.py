@@ -10,12 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paring_runtimes.errors import EngineError
-from paring_runtimes.spiking.connections import Connection, Convolution, Window, matrix
+from paring_runtimes.nir import NirRefused, Node, flatten, read
+from paring_runtimes.nir.nodes import (
+    Affine,
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    Delay,
+    Flatten,
+    Linear,
+    Scale,
+    SumPool2d,
+)
+from paring_runtimes.spiking.connections import Connection, Convolution, matrix
 from paring_runtimes.spiking.graph import WEIGHTS, Plan, Task, is_neuron, plan_of
 from paring_runtimes.spiking.layout import Layout, layout_of
 from paring_runtimes.spiking.neurons import Neurons, neurons_of
-from paring_runtimes.spiking.nir_file import NirNode, read_nir
-from paring_runtimes.spiking.shapes import convolution_window, pool_window
+from paring_runtimes.spiking.time_step import step_of
+from paring_runtimes.spiking.windows import Tables, Window, convolution_window, pool_window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +38,7 @@ class Pool:
     """A pool: every event goes to its windows, times `scale`."""
 
     window: Window
-    tables: tuple[NDArray[np.int64], ...]
+    tables: Tables
     scale: float
 
 
@@ -79,7 +91,7 @@ class Network:
             (name,) = targets
             if name in self.neurons:
                 return name
-            if self.plan.tasks[name].node.kind not in ("Flatten", "Scale"):
+            if not isinstance(self.plan.tasks[name].node, (Flatten, Scale)):
                 return None
 
 
@@ -89,22 +101,24 @@ def open_network(path: Path, threads: int, dt: float | None, fuse: bool) -> Netw
     Args:
         path: the file.
         threads: for how many threads convolutions are cut.
-        dt: length of a step in the file's unit of time; None takes the file's own ("dt" in the graph's
-            metadata), else 1.
+        dt: length of a step in the file's unit of time; None finds it, see `step_of`.
         fuse: recognise soft resets, see `graph.plan_of`.
 
     Raises:
         EngineError: the file is damaged or holds what cannot be run.
         MissingExtraError: h5py is not installed.
     """
-    file = read_nir(path)
-    step = _step(path, file.metadata.get("dt", 1.0) if dt is None else dt)
-    plan = plan_of(file, fuse)
+    try:
+        graph = read(path)
+    except NirRefused as error:
+        raise EngineError(str(error)) from None
+    step = step_of(path, flatten(graph), graph.metadata, dt)
+    plan = plan_of(path, graph, step, fuse)
     consumers = plan.consumers()
     absorbed = frozenset(
         name
         for name, task in plan.tasks.items()
-        if task.node.kind in WEIGHTS
+        if isinstance(task.node, WEIGHTS)
         and all(is_neuron(plan.tasks[target]) and not late for target, late in consumers[name])
     )
     layouts = _layouts(plan, threads)
@@ -114,27 +128,20 @@ def open_network(path: Path, threads: int, dt: float | None, fuse: bool) -> Netw
     pools: dict[str, Pool] = {}
     delays: dict[str, NDArray[np.int64]] = {}
     for name, task in plan.tasks.items():
+        node = task.node
         if is_neuron(task):
-            neurons[name] = neurons_of(path, name, task.node, layouts[name], step, task.soft)
-        elif task.node.kind in WEIGHTS:
-            connections[name] = _connection(path, task, layouts[name])
-            bias = np.asarray(task.node.fields.get("bias", 0.0), np.float32)
-            if bias.any():
-                biases[name] = bias
-        elif task.node.kind in ("SumPool2d", "AvgPool2d"):
-            window = pool_window(path, name, task.node, task.given)
-            area = window.kernel[0] * window.kernel[1] if task.node.kind == "AvgPool2d" else 1
+            neurons[name] = neurons_of(task, layouts[name], step)
+        elif isinstance(node, WEIGHTS):
+            connections[name] = _connection(task, layouts[name])
+            if not isinstance(node, Linear) and node.bias.any():
+                biases[name] = node.bias.astype(np.float32)
+        elif isinstance(node, (SumPool2d, AvgPool2d)):
+            window = pool_window(node, task.given, task.shape)
+            area = window.kernel[0] * window.kernel[1] if isinstance(node, AvgPool2d) else 1
             pools[name] = Pool(window, window.tables(), 1 / area)
-        elif task.node.kind == "Delay":
-            delays[name] = _delay(path, task, step)
-    return Network(plan, neurons, connections, biases, absorbed, pools, delays, file.metadata)
-
-
-def _step(path: Path, dt: Any) -> float:
-    value = np.asarray(dt)
-    if value.size != 1 or value.dtype.kind not in "iuf" or not np.isfinite(value).all() or value.min() <= 0:
-        raise EngineError(f"{path}: dt is {dt!r}; expected a number above 0")
-    return float(value.reshape(()))
+        elif isinstance(node, Delay):
+            delays[name] = _delay(path, task, node, step)
+    return Network(plan, neurons, connections, biases, absorbed, pools, delays, graph.metadata)
 
 
 def _layouts(plan: Plan, threads: int) -> dict[str, Layout]:
@@ -146,34 +153,35 @@ def _layouts(plan: Plan, threads: int) -> dict[str, Layout]:
             feeding = [plan.tasks[source].node for source, _ in task.sources]
             found[name] = layout_of(task.shape, threads, any(_groups(node) > 1 for node in feeding))
     for name, task in plan.tasks.items():
-        if task.node.kind in WEIGHTS:
+        if isinstance(task.node, WEIGHTS):
             behind = [found[target] for target, _ in consumers[name] if target in found]
             one_block = _groups(task.node) > 1
             found[name] = behind[0] if behind else layout_of(task.shape, threads, one_block)
             if any(other != found[name] for other in behind):
                 raise EngineError(
-                    f"{plan.path}: node {name!r} feeds neurons with and without grouped convolutions beside it"
+                    f"{plan.path}: node {name!r} feeds neurons with and without grouped convolutions beside"
                 )
     return found
 
 
-def _groups(node: NirNode) -> int:
-    return int(np.asarray(node.fields.get("groups", 1)).reshape(-1)[0])
+def _groups(node: Node) -> int:
+    return node.groups if isinstance(node, (Conv1d, Conv2d)) else 1
 
 
-def _connection(path: Path, task: Task, layout: Layout) -> Connection:
-    weight = task.node.fields["weight"]
-    if task.node.kind in ("Affine", "Linear"):
-        return matrix(weight, layout)
-    window = convolution_window(path, task.name, task.node, task.given)
-    if task.node.kind == "Conv1d":
-        weight = weight[:, :, None, :]
-    return Convolution(weight, window, _groups(task.node), layout)
+def _connection(task: Task, layout: Layout) -> Connection:
+    node = task.node
+    if isinstance(node, (Affine, Linear)):
+        return matrix(node.weight, layout)
+    assert isinstance(node, (Conv1d, Conv2d))
+    window = convolution_window(node, task.given, task.shape)
+    weight = node.weight[:, :, None, :] if isinstance(node, Conv1d) else node.weight
+    return Convolution(weight, window, node.groups, layout)
 
 
-def _delay(path: Path, task: Task, step: float) -> NDArray[np.int64]:
-    steps = np.broadcast_to(np.asarray(task.node.fields["delay"], np.float64) / step, task.shape)
+def _delay(path: Path, task: Task, node: Delay, step: float) -> NDArray[np.int64]:
+    told = np.asarray(node.delay, np.float64)
+    steps = np.broadcast_to(told.reshape(()) if told.size == 1 else told, task.shape) / step
     whole = np.round(steps)
     if (whole < 0).any() or (np.abs(steps - whole) > 1e-6 * np.maximum(1, whole)).any():
-        raise EngineError(f"{path}: node {task.name!r}: a delay is no whole number of steps of dt={step:g}")
+        raise EngineError(f"{path}: node {task.name}: a delay is no whole number of steps of dt = {step:g}")
     return whole.astype(np.int64).reshape(-1)

@@ -1,41 +1,39 @@
 """Neuron nodes as tables of numbers for the kernels.
 
-NIR's equations are in continuous time; a step of `dt` is one explicit Euler step, as snnTorch, SpikingJelly
-and the others take it:
+NIR's equations are in continuous time; a step of dt is one explicit Euler step, as snnTorch, SpikingJelly
+and Norse take it:
 
-    tau dv/dt = (v_leak - v) + R I        v = v (1 - dt/tau) + (dt/tau) v_leak + (dt/tau) R x
-    dv/dt = R I                           v = v + dt R x
-    tau_syn dI/dt = -I + w_in S           i = i (1 - dt/tau_syn) + (dt/tau_syn) w_in x,   x := i
+    tau dv/dt = (v_leak - v) + r x        v = v (1 - dt/tau) + (dt/tau) v_leak + (dt/tau) r x
+    dv/dt = r x                           v = v + dt r x
+    tau_syn di/dt = w_in x - i            i = i (1 - dt/tau_syn) + (dt/tau_syn) w_in x, then x := i
 
-and then spike = v >= v_threshold, with v = v_reset, or v = v - v_threshold, where it spiked.
+and then a spike where v > v_threshold, strictly, as NIR says, and there v = v_reset (0 where a file says
+none). The kernels compare with >=, against the next float32 above: the same for every float32.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paring_runtimes.errors import EngineError
+from paring_runtimes.nir import Node
+from paring_runtimes.nir.nodes import IF, LI, LIF, CubaLI, CubaLIF, I
 from paring_runtimes.spiking.kernels import FIELDS
 from paring_runtimes.spiking.layout import Layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from paring_runtimes.spiking.nir_file import NirNode
+    from paring_runtimes.spiking.graph import Task
 
-SPIKING = ("IF", "LIF", "CubaLIF")
-SILENT = ("I", "LI", "CubaLI")  # their output is the membrane
-NEURONS = (*SPIKING, *SILENT)
-_UNLIKELY_R = 100.0  # an integrator's resistance that speaks of a time step in seconds
+Numbers = dict[str, "NDArray[np.float64] | float"]
 
 
 @dataclass(frozen=True)
 class Neurons:
-    """One layer of neurons.
+    """One layer of neurons. Membranes start at 0.
 
     Attributes:
         layout: how they lie in memory.
@@ -44,7 +42,6 @@ class Neurons:
         spiking: whether they send spikes; otherwise their membranes are the output.
         leaky: there is a synaptic current with a decay of its own.
         idle: without input nothing changes, so that such neurons need not be looked at.
-        initial: float32 [size], the membranes before the first step, blocked.
     """
 
     layout: Layout
@@ -53,99 +50,62 @@ class Neurons:
     spiking: bool
     leaky: bool
     idle: bool
-    initial: NDArray[np.float32]
+
+    def field(self, name: str) -> NDArray[np.float32]:
+        """Return one parameter [blocks, positions (or 1), lanes]."""
+        table = self.table.reshape(self.layout.blocks, -1, len(FIELDS), self.layout.lanes)
+        return table[:, :, FIELDS.index(name)]
 
     def at_threshold(self, membrane: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return [B, blocks, positions]: whether a neuron there is at threshold; membrane [B, size]."""
         shape = self.layout
-        table = self.table.reshape(shape.blocks, -1, len(FIELDS), shape.lanes)
-        threshold = table[:, :, FIELDS.index("threshold"), :]
         held = membrane.reshape(-1, shape.blocks, shape.positions, shape.lanes)
-        return np.ascontiguousarray((held >= threshold).any(-1).astype(np.uint8))
+        return np.ascontiguousarray((held >= self.field("threshold")).any(-1).astype(np.uint8))
 
 
-def neurons_of(path: Path, name: str, node: NirNode, layout: Layout, dt: float, soft: bool) -> Neurons:
-    """Lower a node; `soft`: reset by subtraction of the threshold.
-
-    Raises:
-        EngineError: a parameter does not fit the node's shape, or a time constant is shorter than `dt`.
-    """
-    fields = {
-        key: _of_shape(path, name, key, value, layout.shape)
-        for key, value in node.fields.items()
-        if key != "v_reset" or not soft
-    }
-    whole = _table(path, name, node.kind, fields, dt, soft)
+def neurons_of(task: Task, layout: Layout, dt: float) -> Neurons:
+    """Lower a node; its parameters are of its shape, or single numbers for all."""
+    whole = _table(task.node, dt)
+    if task.feedback is not None:
+        whole |= {"keep": 1.0, "after": task.feedback.astype(np.float64)}
     numbers = np.stack(  # [FIELDS, N]
-        [np.broadcast_to(np.asarray(whole[key], np.float64), layout.shape).reshape(-1) for key in FIELDS]
+        [np.broadcast_to(_shaped(whole[key]), layout.shape).reshape(-1) for key in FIELDS]
     )
+    at = FIELDS.index("threshold")
     fill = np.zeros(len(FIELDS))
-    fill[FIELDS.index("threshold")] = np.inf
+    fill[at] = np.inf
     rows = np.stack([layout.blocked(row, pad) for row, pad in zip(numbers, fill, strict=True)])
+    rows[at] = np.nextafter(rows[at], np.float32(np.inf))
     rows = rows.reshape(len(FIELDS), layout.blocks, layout.positions, layout.lanes).transpose(1, 2, 0, 3)
     same = bool((rows == rows[:, :1]).all())  # at every position
-    told = node.metadata.get("v_initial", 0.0)
-    initial = _of_shape(path, name, "metadata v_initial", np.asarray(told, np.float64), layout.shape)
     return Neurons(
         layout=layout,
         table=np.ascontiguousarray(rows[:, :1] if same else rows).reshape(-1),
         stride=0 if same else 1,
-        spiking=node.kind in SPIKING,
-        leaky=node.kind.startswith("Cuba"),
-        idle=node.kind in ("I", "IF"),
-        initial=layout.blocked(np.broadcast_to(initial, layout.shape).reshape(-1)),
+        spiking=isinstance(task.node, (IF, LIF, CubaLIF)),
+        leaky=isinstance(task.node, (CubaLI, CubaLIF)),
+        idle=isinstance(task.node, (I, IF)),
     )
 
 
-def _of_shape(
-    path: Path, name: str, key: str, value: NDArray[np.float64], shape: tuple[int, ...]
-) -> NDArray[np.float64]:
+def _shaped(value: NDArray[np.float64] | float) -> NDArray[np.float64]:
     array = np.asarray(value, np.float64)
-    if array.size == 1:
-        return array.reshape(())
-    try:
-        np.broadcast_to(array, shape)
-    except ValueError:
-        raise EngineError(
-            f"{path}: node {name!r}: {key} has shape {array.shape}, and what comes in has {shape}"
-        ) from None
-    return array
+    return array.reshape(()) if array.size == 1 else array
 
 
-def _table(
-    path: Path, name: str, kind: str, fields: dict[str, NDArray[np.float64]], dt: float, soft: bool
-) -> dict[str, NDArray[np.float64] | float]:
-    found: dict[str, NDArray[np.float64] | float] = dict.fromkeys(FIELDS, 0.0)
-    found["threshold"] = fields.get("v_threshold", np.inf)
-    if kind in ("I", "IF"):
-        _check_r(path, name, fields["r"], dt)
-        found |= {"decay": 1.0, "gain": fields["r"] * dt}
-    else:
-        key = "tau_mem" if kind.startswith("Cuba") else "tau"
-        step = _step(path, name, key, fields[key], dt)
-        found |= {"decay": 1 - step, "gain": step * fields["r"], "offset": step * fields["v_leak"]}
-    if kind.startswith("Cuba"):
-        step = _step(path, name, "tau_syn", fields["tau_syn"], dt)
-        found |= {"syn_decay": 1 - step, "syn_gain": step * fields.get("w_in", np.float64(1))}
-    if soft:
-        found |= {"keep": 1.0, "after": -np.asarray(found["threshold"])}
-    elif kind in SPIKING:  # NIR files before 1.0.5 know no v_reset; NIR reads them as 0
-        found["after"] = fields.get("v_reset", np.float64(0))
+def _table(node: Node, dt: float) -> Numbers:
+    found: Numbers = dict.fromkeys(FIELDS, 0.0)
+    found["threshold"] = np.inf
+    if isinstance(node, (I, IF)):
+        found |= {"decay": 1.0, "gain": np.asarray(node.r, np.float64) * dt}
+    elif isinstance(node, (LI, LIF, CubaLI, CubaLIF)):
+        tau = node.tau if isinstance(node, (LI, LIF)) else node.tau_mem
+        step = dt / np.asarray(tau, np.float64)
+        found |= {"decay": 1 - step, "gain": step * node.r, "offset": step * node.v_leak}
+    if isinstance(node, (CubaLI, CubaLIF)):
+        step = dt / np.asarray(node.tau_syn, np.float64)
+        found |= {"syn_decay": 1 - step, "syn_gain": step * (1.0 if node.w_in is None else node.w_in)}
+    if isinstance(node, (IF, LIF, CubaLIF)):
+        found["threshold"] = np.asarray(node.v_threshold, np.float64)
+        found["after"] = 0.0 if node.v_reset is None else np.asarray(node.v_reset, np.float64)
     return found
-
-
-def _step(path: Path, name: str, key: str, tau: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
-    if (tau < dt).any():
-        raise EngineError(
-            f"{path}: node {name!r}: {key} is {tau.min():g}, shorter than a step, dt={dt:g}; files whose "
-            "time is in seconds need their own step, most often dt=1e-4"
-        )
-    return dt / tau
-
-
-def _check_r(path: Path, name: str, r: NDArray[np.float64], dt: float) -> None:
-    if dt == 1 and np.abs(r).min() >= _UNLIKELY_R:
-        raise EngineError(
-            f"{path}: node {name!r}: r is {np.abs(r).min():g}, which speaks of a step in seconds; open the "
-            f"file with its step, as dt={1 / float(np.abs(r).min()):g}"
-        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paring_runtimes.errors import InputError
+from paring_runtimes.nir.nodes import Threshold
 from paring_runtimes.spiking.connections import CoreRows
 from paring_runtimes.spiking.counts import Counts, Placement
 from paring_runtimes.spiking.events import Events
@@ -35,30 +36,34 @@ class Recorder:
         self.first = 0
         self.kept: dict[str, list[Events]] = {name: [] for name in trace}
         self._check_trace(trace)
-        self._fan_out: dict[str, NDArray[np.int64]] = {}
         self._rows: dict[str, CoreRows] = {}
-        by_core = {}
         if placement is not None:
             _check_placement(network, placement)
-            for name in ("core_synops", "core_spikes", "core_updates"):
-                by_core[name] = np.zeros((steps, placement.cores), np.int64)
-        weights = [name for name, task in network.plan.tasks.items() if task.node.kind in WEIGHTS]
+        weights = [name for name, task in network.plan.tasks.items() if isinstance(task.node, WEIGHTS)]
         spiking = [t.spikes_as for t in network.plan.tasks.values() if self._sends(t.name)]
 
         def series(names: list[str]) -> dict[str, NDArray[np.int64]]:
             return {name: np.zeros(steps, np.int64) for name in names}
 
+        def cores() -> NDArray[np.int64] | None:
+            return None if placement is None else np.zeros((steps, placement.cores), np.int64)
+
         self.counts = Counts(
-            spikes=series(spiking), synops=series(weights), macs=series(weights),
-            neuron_updates=series(list(network.neurons)), **by_core,
-        )  # fmt: skip
+            spikes=series(spiking),
+            synops=series(weights),
+            macs=series(weights),
+            neuron_updates=series(list(network.neurons)),
+            core_synops=cores(),
+            core_spikes=cores(),
+            core_updates=cores(),
+        )
 
     def _sends(self, name: str) -> bool:
         """Whether a node sends spikes of its own."""
         neurons = self._network.neurons.get(name)
-        return (neurons is not None and neurons.spiking) or self._network.plan.tasks[
-            name
-        ].node.kind == "Threshold"
+        return (neurons is not None and neurons.spiking) or isinstance(
+            self._network.plan.tasks[name].node, Threshold
+        )
 
     def _check_trace(self, trace: tuple[str, ...]) -> None:
         known = {t.spikes_as for t in self._network.plan.tasks.values() if self._sends(t.name)}
@@ -90,13 +95,14 @@ class Recorder:
         from paring_runtimes.spiking.kernels.sparse import sum_by_core, sum_by_row
 
         connection = self._network.connections[weight]
-        if weight not in self._fan_out:
-            self._fan_out[weight] = connection.fan_out()
-        sums = sum_by_row(events.start, events.index, self._fan_out[weight])
+        sums = sum_by_row(events.start, events.index, connection.fan_out)
         chunk = self._chunk(events.steps)
         self.counts.synops[weight][chunk] += sums.reshape(events.steps, events.batch).sum(1)
-        placement, target = self._placement, self._network.neurons_behind(weight)
-        if placement is None or target not in placement.core or self.counts.core_synops is None:
+        placement = self._placement
+        target = None if placement is None else self._network.neurons_behind(weight)
+        if placement is None or target is None or self.counts.core_synops is None:
+            return
+        if target not in placement.core:
             return
         if weight not in self._rows:
             self._rows[weight] = connection.by_core(placement.core[target])
@@ -106,9 +112,7 @@ class Recorder:
 
     def multiplications(self, weight: str, steps: int, batch: int) -> None:
         """A weight node was fed real values for so many steps."""
-        if weight not in self._fan_out:
-            self._fan_out[weight] = self._network.connections[weight].fan_out()
-        each = int(self._fan_out[weight].sum()) * batch
+        each = int(self._network.connections[weight].fan_out.sum()) * batch
         self.counts.macs[weight][self._chunk(steps)] += each
 
     def updates(self, name: str, fired: Fired | None, steps: int, batch: int) -> None:

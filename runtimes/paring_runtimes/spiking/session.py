@@ -13,9 +13,11 @@ import numpy as np
 
 from paring_runtimes.errors import EngineError, InputError, MissingExtraError
 from paring_runtimes.manifest import TensorSpec
+from paring_runtimes.nir.nodes import Threshold
 from paring_runtimes.spiking.counts import Counts, Placement, SpikingResult
 from paring_runtimes.spiking.events import Events, from_dense, joined
 from paring_runtimes.spiking.signals import Constant, Dense, Signal, as_dense, one_step
+from paring_runtimes.spiking.told import told_by
 from paring_runtimes.suggest import near_miss
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class SpikingSession:
         path: the file.
         inputs, outputs: Input and Output nodes; the first dimension is the batch.
         nodes: every node's kind by name, in the order in which they run.
-        metadata: what the file says of the whole graph: `steps`, `coding`, `scale`, `seed`, `dt`.
+        told: what the file's metadata says: steps, coding, scale, seed.
     """
 
     def __init__(self, network: Network, path: Path, threads: int) -> None:
@@ -72,14 +74,13 @@ class SpikingSession:
             tuple(TensorSpec(name, "float32", ("batch", *tasks[name].shape)) for name in names)
             for names in (network.plan.inputs, network.plan.outputs)
         )
-        self.nodes = {name: task.node.kind for name, task in tasks.items()}
-        self.metadata = dict(network.metadata)
+        self.nodes = {name: type(task.node).__name__ for name, task in tasks.items()}
+        self.told = told_by(path, network.metadata)
 
     @property
     def steps(self) -> int | None:
         """T as the file's metadata tells it; None where it does not."""
-        told = self.metadata.get("steps")
-        return None if told is None else int(np.asarray(told).reshape(-1)[0])
+        return self.told.steps
 
     def neuron_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every neuron node, without the batch: what a `Placement` speaks of."""
@@ -92,6 +93,7 @@ class SpikingSession:
         placement: Placement | None = None,
         trace: Sequence[str] = (),
         keep_state: bool = False,
+        count: bool = True,
     ) -> SpikingResult:
         """Run T steps from reset neurons.
 
@@ -103,6 +105,7 @@ class SpikingSession:
             placement: counts by core too.
             trace: spiking nodes whose events to return.
             keep_state: go on from where the last call ended.
+            count: False leaves the counts empty; not together with a placement or a trace.
 
         Raises:
             InputError: inputs, placement or trace do not fit.
@@ -114,16 +117,21 @@ class SpikingSession:
             given = {name: self._signal(name, one) for name, one in self._named(inputs).items()}
             length, batch = self._size(given, steps)
             executor = self._ready(batch, not keep_state)
-            recorder = Recorder(self._network, length, placement, tuple(trace))
+            if not count and (placement is not None or trace):
+                raise InputError("count: placement and trace need it")
+            recorder = Recorder(self._network, length, placement, tuple(trace)) if count else None
             chunk = self._chunk_steps(batch, length)
             parts: dict[str, list[NDArray[np.float32]]] = {spec.name: [] for spec in self.outputs}
             for first in range(0, length, chunk):
                 last = min(length, first + chunk)
-                recorder.first = first
+                if recorder is not None:
+                    recorder.first = first
                 now = {name: _between(signal, first, last) for name, signal in given.items()}
                 for name, array in executor.chunk(now, last - first, recorder).items():
                     parts[name].append(array)
             outputs = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+            if recorder is None:
+                return SpikingResult(outputs, Counts(), length, batch)
             traces = {name: joined(found) for name, found in recorder.kept.items()}
             return SpikingResult(outputs, recorder.counts, length, batch, traces)
 
@@ -301,8 +309,8 @@ def open_spiking(
     Args:
         path: the file, or the folder.
         threads: how many compute; None takes every core that this process may use.
-        dt: length of one step in the file's unit of time; None takes what the file's metadata says, else 1,
-            which fits files whose integrators have r = 1. snnTorch and SpikingJelly write files for 1e-4.
+        dt: length of one step in the file's unit of time; None takes what the file's metadata says, else
+            1e-4 where a time constant is below 1 (snnTorch's and SpikingJelly's), else 1.
         fuse_resets: run the loop integrator, threshold, feedback as one neuron with soft reset.
 
     Raises:
@@ -364,7 +372,7 @@ def _restore(executor: Executor, state: State) -> None:
         task = executor.network.plan.tasks.get(name)
         if task is None or array.shape != (executor.batch, *task.shape):
             raise InputError(f"state: {name!r} does not fit: a state of another network")
-        spikes = task.node.kind == "Threshold" or (name in executor.network.neurons)
+        spikes = isinstance(task.node, Threshold) or (name in executor.network.neurons)
         signal = array[None]
         executor.late[name] = (
             from_dense(signal) if spikes and ((signal == 0) | (signal == 1)).all() else Dense(signal)
@@ -373,6 +381,3 @@ def _restore(executor: Executor, state: State) -> None:
         if name not in executor.past or array.shape != executor.past[name].shape:
             raise InputError(f"state: {name!r} does not fit: a state of another network")
         executor.past[name] = array.copy()
-
-
-__all__ = ["Counts", "Placement", "SpikingResult", "SpikingSession", "State", "open_spiking"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -34,7 +35,7 @@ class Workers:
             self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="paring-spiking")
         pieces = min(jobs, self.threads * _PIECES)
         ends = [jobs * k // pieces for k in range(pieces + 1)]
-        left = list(zip(ends[:-1], ends[1:], strict=True))
+        left = list(itertools.pairwise(ends))
 
         def work_off() -> None:
             while True:

@@ -1,4 +1,4 @@
-"""`embedded`: the small ViT that comes with paring, trained on Fashion-MNIST."""
+"""`embedded`: the small networks that come with paring, trained on Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from paring_runtimes.errors import SourceError
 from ._loaded import LoadedModel, Request, missing_extra, require
 from ._weights import fit, read_weights
 
-HELP = "embedded: the packaged fashion-vit, a ViT for 28x28 grey images"
-NAMES = ("", "fashion-vit")
+HELP = "embedded: the packaged fashion-vit, a ViT for 28x28 grey images; embedded:fashion-cnn, a small ResNet"
+NAMES = ("", "fashion-vit", "fashion-cnn")
 
 
 def why_not() -> str | None:
@@ -18,10 +18,17 @@ def why_not() -> str | None:
 
 
 def load(request: Request) -> LoadedModel:
-    """Build fashion-vit with its own weights, or those of the request."""
+    """Build fashion-vit or fashion-cnn with its own weights, or those of the request."""
     if request.target not in NAMES:
-        raise SourceError(f"{request.spec}: the embedded model is 'embedded', or embedded:fashion-vit")
+        raise SourceError(
+            f"{request.spec}: the embedded models are embedded:fashion-vit ('embedded' for short) and"
+            " embedded:fashion-cnn"
+        )
     require("the embedded model", "torch", "timm", "safetensors")
+    return _cnn(request) if request.target == "fashion-cnn" else _vit(request)
+
+
+def _vit(request: Request) -> LoadedModel:
     from paring.assets.fashion_vit import MEAN, PADDING, STD, WEIGHTS, fashion_vit
 
     if request.image_size not in (None, (30, 30)) or request.any_image_size:
@@ -37,5 +44,25 @@ def load(request: Request) -> LoadedModel:
         input_shape=(1, 30, 30),
         output_names=("logits",),
         preprocess=Preprocess(channels=1, padding=PADDING, mean=(MEAN,), std=(STD,)),
+        source_files=(file,),
+    )
+
+
+def _cnn(request: Request) -> LoadedModel:
+    from paring.assets.fashion_cnn import INPUT_SHAPE, WEIGHTS, FashionCNN
+    from paring.assets.fashion_vit import MEAN, STD
+
+    if request.image_size not in (None, INPUT_SHAPE[1:]) or request.any_image_size:
+        raise SourceError(f"{request.spec}: takes images of 28x28 pixels only")
+    model, file = FashionCNN(), request.weights or WEIGHTS
+    fit(model, read_weights(file, request.allow), file)
+    return LoadedModel(
+        model=model.eval(),
+        name="fashion-cnn",
+        spec=request.spec,
+        input_name="pixel_values",
+        input_shape=INPUT_SHAPE,
+        output_names=("logits",),
+        preprocess=Preprocess(channels=1, mean=(MEAN,), std=(STD,)),
         source_files=(file,),
     )

@@ -1,7 +1,7 @@
 """`nir:FILE` or `nir:FILE?steps=32&dt=0.0001&reset=subtract`: a spiking network from any NIR file.
 
-The graph runs step by step (`paring_exporters.nir_graph.discretisation` says with which arithmetic). What a file
-does not tell is told behind a question mark:
+The graph runs step by step (`paring_exporters.nir_graph.discretisation` says with which arithmetic). What a
+file does not tell is told behind a question mark:
 
 - `steps`: over how many steps an image is shown; needed unless the graph's metadata say it;
 - `dt`: the time step, in the unit of the graph's time constants;
@@ -99,7 +99,8 @@ def _ends(model: NirNetwork, request: Request) -> tuple[tuple[str, ...], tuple[s
     inputs, outputs = model.flat.inputs, model.flat.outputs
     if len(inputs) != 1 or len(outputs) != 1:
         raise SourceError(
-            f"{request.spec}: Inputs {', '.join(inputs)} and Outputs {', '.join(outputs)}; one of each is needed"
+            f"{request.spec}: Inputs {', '.join(inputs)} and Outputs {', '.join(outputs)}; one of each is"
+            " needed"
         )
     if model.steps is None:
         raise SourceError(

@@ -15,9 +15,9 @@ from paring_runtimes.spiking.kernels.update import update_tile
 
 
 @numba.njit(nogil=True, cache=True)
-def _scatter(  # type: ignore[no-untyped-def]
-    e, index, value, block, lanes, shape, y_begin, y_pairs, x_begin, x_pairs, weight, total, base, touched, reached,
-    n,
+def _scatter(
+    e, index, value, block, lanes, shape, y_begin, y_pairs, x_begin, x_pairs, weight, total, base, touched,
+    reached, n,
 ):  # fmt: skip
     """Add the weights of event e; note the positions that it reaches first. Returns how many are noted now.
 
@@ -51,7 +51,7 @@ def _scatter(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def convolution_neurons(  # type: ignore[no-untyped-def]
+def convolution_neurons(
     first, last, batch, start, index, value, shape, y_begin, y_pairs, x_begin, x_pairs, weight, positions,
     lanes, blocks, constant, constant_batch, constant_stride, membrane, synapse, leaky, always, parameters,
     stride, bits, hot, seen,
@@ -110,7 +110,7 @@ def convolution_neurons(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def convolution_currents(  # type: ignore[no-untyped-def]
+def convolution_currents(
     first, last, batch, start, index, value, shape, y_begin, y_pairs, x_begin, x_pairs, weight, positions,
     lanes, blocks, total,
 ):  # fmt: skip

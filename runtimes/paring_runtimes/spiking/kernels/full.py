@@ -12,7 +12,7 @@ _AHEAD = 6  # sources
 
 
 @numba.njit(nogil=True, cache=True)
-def by_source(start, index, sources):  # type: ignore[no-untyped-def]
+def by_source(start, index, sources):
     """Turn events around: the sources that fired, and the rows in which each did.
 
     Returns (source [S], begin [S + 1], row [events]), sources ascending.
@@ -41,7 +41,7 @@ def by_source(start, index, sources):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _add_sources(total, weight, base, source, begin, row):  # type: ignore[no-untyped-def]
+def _add_sources(total, weight, base, source, begin, row):
     """Add each source's weights to the rows in which it fired: a row of weights is read once."""
     count = len(source)
     for k in range(count):
@@ -51,7 +51,7 @@ def _add_sources(total, weight, base, source, begin, row):  # type: ignore[no-un
 
 
 @numba.njit(nogil=True, cache=True)
-def full_neurons(  # type: ignore[no-untyped-def]
+def full_neurons(
     first, last, batch, start, index, value, source, begin, row, weight, sources, constant, constant_batch,
     membrane, synapse, leaky, always, parameters, bits, hot, seen, blocks,
 ):  # fmt: skip
@@ -87,7 +87,7 @@ def full_neurons(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def full_currents(first, last, start, index, value, weight, sources, total, blocks):  # type: ignore[no-untyped-def]
+def full_currents(first, last, start, index, value, weight, sources, total, blocks):
     """Add the weights of every event to `total`, flat [rows, blocks, 64]. Jobs: blocks."""
     for block in range(first, last):
         for r in range(len(start) - 1):
@@ -97,7 +97,7 @@ def full_currents(first, last, start, index, value, weight, sources, total, bloc
 
 
 @numba.njit(nogil=True, cache=True)
-def sparse_currents(first, last, start, index, value, begin, target, weight, total, size):  # type: ignore[no-untyped-def]
+def sparse_currents(first, last, start, index, value, begin, target, weight, total, size):
     """The same for a matrix of few weights, in rows by source. Jobs: rows of events.
 
     begin [sources + 1], target (a place in the blocked layout) and weight [connections].

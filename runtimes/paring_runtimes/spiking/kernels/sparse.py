@@ -7,7 +7,7 @@ import numpy as np
 
 
 @numba.njit(nogil=True, cache=True)
-def count_bits(first, last, bits, words, counts):  # type: ignore[no-untyped-def]
+def count_bits(first, last, bits, words, counts):
     """counts[r] = spikes of row r, whose bits are `words` words of 16. Jobs: rows."""
     for r in range(first, last):
         n = 0
@@ -20,7 +20,7 @@ def count_bits(first, last, bits, words, counts):  # type: ignore[no-untyped-def
 
 
 @numba.njit(nogil=True, cache=True)
-def list_bits(first, last, bits, blocks, positions, lanes, start, index):  # type: ignore[no-untyped-def]
+def list_bits(first, last, bits, blocks, positions, lanes, start, index):
     """Write the flat (channel, position) number of every spike. Jobs: rows; bits [rows, blocks, ...]."""
     words = blocks * positions * (lanes // 16)
     for r in range(first, last):
@@ -43,7 +43,7 @@ def list_bits(first, last, bits, blocks, positions, lanes, start, index):  # typ
 
 
 @numba.njit(nogil=True, cache=True)
-def pool_events(start, index, value, height, width, out_size, y_begin, y_pairs, x_begin, x_pairs, out_width):  # type: ignore[no-untyped-def]
+def pool_events(start, index, value, height, width, out_size, y_begin, y_pairs, x_begin, x_pairs, out_width):
     """Give every event the places of its pooling windows; see `convolution` for the tables.
 
     Returns (start, index, value) of the pooled events; `out_size` is height * width behind the pool.
@@ -72,7 +72,7 @@ def pool_events(start, index, value, height, width, out_size, y_begin, y_pairs, 
 
 
 @numba.njit(nogil=True, cache=True)
-def sum_by_row(start, index, table):  # type: ignore[no-untyped-def]
+def sum_by_row(start, index, table):
     """Return, for each row, the sum of table[index] over its events."""
     sums = np.zeros(len(start) - 1, np.int64)
     for r in range(len(sums)):
@@ -82,7 +82,7 @@ def sum_by_row(start, index, table):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def sum_by_core(start, index, batch, begin, core, count, sums):  # type: ignore[no-untyped-def]
+def sum_by_core(start, index, batch, begin, core, count, sums):
     """Add to sums [T, cores] what each event does on each core: pairs core, count from begin[index]."""
     for r in range(len(start) - 1):
         for e in range(start[r], start[r + 1]):
@@ -91,8 +91,8 @@ def sum_by_core(start, index, batch, begin, core, count, sums):  # type: ignore[
 
 
 @numba.njit(nogil=True, cache=True)
-def seen_by_core(seen, batch, blocks, positions, lanes, channels, core, sums):  # type: ignore[no-untyped-def]
-    """Add to sums [T, cores] the neurons updated: seen [rows, blocks, positions], core flat [C, positions]."""
+def seen_by_core(seen, batch, blocks, positions, lanes, channels, core, sums):
+    """Add to sums [T, cores] the neurons updated: seen [rows, blocks, positions], core [C * positions]."""
     rows = len(seen) // (blocks * positions)
     for r in range(rows):
         for block in range(blocks):

@@ -9,7 +9,7 @@ from paring_runtimes.spiking.kernels.lanes import leak16, update16
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def update_tile(current, at, membrane, synapse, where, leaky, parameters, row, lanes, bits, word):  # type: ignore[no-untyped-def]
+def update_tile(current, at, membrane, synapse, where, leaky, parameters, row, lanes, bits, word):
     """Update `lanes` neurons and write their spikes' bits, 16 a word; return whether one is at threshold.
 
     `current`, `membrane`, `synapse` are flat, the tile begins at `at` and `where`; `parameters` at `row`;
@@ -26,7 +26,7 @@ def update_tile(current, at, membrane, synapse, where, leaky, parameters, row, l
 
 
 @numba.njit(nogil=True, cache=True)
-def dense_neurons(  # type: ignore[no-untyped-def]
+def dense_neurons(
     first, last, steps, batch, current, positions, lanes, blocks, membrane, synapse, leaky, parameters,
     stride, bits, hot, keep_membrane,
 ):  # fmt: skip

@@ -31,7 +31,7 @@ class Constant(nn.Module):
 
 
 class Rate(nn.Module):
-    """Seeded Bernoulli spikes. Buffers: `draws` [T, 1, ...] uniform in 0..1 and `scale` []."""
+    """Seeded Bernoulli spikes. Buffers: `draws` [T, 1, ...] uniform in 0..scale, and `scale` []."""
 
     draws: torch.Tensor
     scale: torch.Tensor
@@ -41,20 +41,21 @@ class Rate(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.seed = seed
-        self.register_buffer("draws", torch.rand(steps, 1, *shape, generator=generator))
+        self.register_buffer("draws", torch.rand(steps, 1, *shape, generator=generator) * scale)
         self.register_buffer("scale", torch.tensor(scale))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, ...] -> [T, B, ...]."""
-        spikes = (x.abs() / self.scale).unsqueeze(0) > self.draws
+        spikes = x.abs().unsqueeze(0) > self.draws
         return spikes.to(x.dtype) * (x.sign() * self.scale).unsqueeze(0)
 
 
 class Latency(nn.Module):
-    """One graded spike for each value. Buffers: `moments` [T, 1, ...] the steps' numbers, and `scale` []."""
+    """One graded spike for each value. Buffers: `moments` [T, 1, ...] numbers of steps, `scale`, `slope`."""
 
     moments: torch.Tensor
     scale: torch.Tensor
+    slope: torch.Tensor
 
     def __init__(self, steps: int, shape: tuple[int, ...], scale: float) -> None:
         """`shape`: of one input, without the batch."""
@@ -63,11 +64,12 @@ class Latency(nn.Module):
         moments = torch.arange(steps, dtype=torch.float32)
         self.register_buffer("moments", moments.reshape(steps, 1, *(1 for _ in shape)))
         self.register_buffer("scale", torch.tensor(scale))
+        self.register_buffer("slope", torch.tensor((steps - 1) / scale))  # steps sooner for each unit
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, ...] -> [T, B, ...]."""
         clipped = x.clamp(-self.scale, self.scale)
-        when = ((1 - clipped.abs() / self.scale) * (self.steps - 1)).round()
+        when = (self.steps - 1 - clipped.abs() * self.slope).round()
         return (when.unsqueeze(0) == self.moments).to(x.dtype) * (clipped * self.steps).unsqueeze(0)
 
 

@@ -29,12 +29,21 @@ class SpikingNetwork(nn.Module):
         steps: T.
         coding: "constant", "rate" or "latency".
         input_shape: of one input, without the batch.
+        levels: of the rates while it is trained, see `qcfs`; by default T.
     """
 
     def __init__(
-        self, body: GraphModule, encoder: nn.Module, steps: int, coding: str, input_shape: tuple[int, ...]
+        self,
+        body: GraphModule,
+        encoder: nn.Module,
+        steps: int,
+        coding: str,
+        input_shape: tuple[int, ...],
+        levels: int | None = None,
     ) -> None:
         super().__init__()
+        self.levels = levels or steps
+        self.wanted: Any = None  # how it was converted, for fitting it to other images
         self.body, self.encoder = body, encoder
         self.steps, self.coding, self.input_shape = steps, coding, input_shape
 

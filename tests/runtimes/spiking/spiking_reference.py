@@ -15,7 +15,7 @@ def convolve(
 ) -> np.ndarray:
     """[B, C, H, W] with weight [O, C / groups, h, w]."""
     stride, padding, dilation = (np.broadcast_to(np.asarray(v), 2) for v in (stride, padding, dilation))
-    batch, channels, _, _ = x.shape
+    batch = len(x)
     out, inner, tall, wide = weight.shape
     padded = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
     height = (padded.shape[2] - dilation[0] * (tall - 1) - 1) // stride[0] + 1
@@ -23,12 +23,11 @@ def convolve(
     y = np.zeros((batch, out, height, width))
     for o in range(out):
         first = o // (out // groups) * inner
-        for i in range(height):
-            for j in range(width):
-                rows = i * stride[0] + dilation[0] * np.arange(tall)
-                columns = j * stride[1] + dilation[1] * np.arange(wide)
-                patch = padded[:, first : first + inner][:, :, rows][:, :, :, columns]
-                y[:, o, i, j] = (patch * weight[o]).sum((1, 2, 3))
+        for a, b in np.ndindex(tall, wide):
+            rows = a * dilation[0] + stride[0] * np.arange(height)
+            columns = b * dilation[1] + stride[1] * np.arange(width)
+            seen = padded[:, first : first + inner][:, :, rows][:, :, :, columns]
+            y[:, o] += np.einsum("bchw,c->bhw", seen, weight[o, :, a, b].astype(np.float64))
     return y
 
 
@@ -100,7 +99,7 @@ class Reference:
         if kind == "Scale":
             return x * node.scale
         if kind == "Threshold":
-            return (x >= node.threshold).astype(np.float64)
+            return (x > node.threshold).astype(np.float64)
         if kind == "Delay":
             past = self.past.setdefault(name, [])
             past.append(x)
@@ -129,7 +128,7 @@ class Reference:
         if kind in ("I", "LI", "CubaLI"):
             self.state[name] = v
             return v
-        fired = v >= node.v_threshold
+        fired = v > node.v_threshold
         reset = getattr(node, "v_reset", None)
         self.state[name] = np.where(fired, 0.0 if reset is None else reset, v)
         return fired.astype(np.float64)

@@ -1,0 +1,8 @@
+"""Networks to export; random graphs, shared with the runtime's tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "runtimes" / "nir")]
