@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Fewer weights than this share are kept one by one: below it, adding one by one is faster than whole rows.
 SPARSE_BELOW = 0.05
+_JOBS_A_THREAD = 2  # of a convolution; each looks at every event once, so few
 
 
 class Connection(Protocol):
@@ -150,12 +151,17 @@ class Convolution:
         """See `Connection.add`."""
         from paring_runtimes.spiking.kernels.convolution import convolution_currents
 
-        shape = self.layout
+        shape, bands = self.layout, self.bands(events, workers)
         workers.run(
-            convolution_currents, events.batch * shape.blocks, self.work(events),
+            convolution_currents, events.batch * shape.blocks * bands, self.work(events),
             events.batch, events.start, events.index, events.value, self.shape, *self.tables, self.weight,
-            shape.positions, shape.lanes, shape.blocks, total.reshape(-1),
+            *self.window.out, shape.lanes, shape.blocks, bands, total.reshape(-1),
         )  # fmt: skip
+
+    def bands(self, events: Events, workers: Workers) -> int:
+        """Return into how many bands of output rows the work is cut, so that every thread has some."""
+        cells = events.batch * self.layout.blocks
+        return min(self.window.out[0], -(-_JOBS_A_THREAD * workers.threads // cells))
 
     def work(self, events: Events) -> int:
         """Return about how many vector additions the events need."""

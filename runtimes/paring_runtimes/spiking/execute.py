@@ -19,6 +19,7 @@ from paring_runtimes.spiking.layers import (
     add_all,
     current_of,
     fresh_state,
+    pooled,
     run_dense,
     run_fused,
 )
@@ -173,27 +174,11 @@ class Executor:
         return signal
 
     def _pool(self, task: Task, signal: Signal) -> Signal:
-        from paring_runtimes.spiking.kernels.sparse import pool_events
-
         pool = self.network.pools[task.name]
         if isinstance(signal, Constant):
-            pooled = self._pool(task, Dense(signal.array[None]))
-            return Constant(as_dense(pooled, 1)[0])
-        events = as_events(signal)
-        (height, width), (out_height, out_width) = pool.window.size, pool.window.out
-        start, index, value = pool_events(
-            events.start,
-            events.index,
-            events.value,
-            height,
-            width,
-            out_height * out_width,
-            *pool.tables,
-            out_width,
-        )
-        found = Events(
-            (*events.shape[:2], *task.shape), start, index, None if events.value is None else value
-        )
+            alone = self._pool(task, Dense(signal.array[None]))
+            return Constant(as_dense(alone, 1)[0])
+        found = pooled(as_events(signal), pool.window, pool.tables, task.shape, self.workers)
         if pool.scale != 1:
             found = found.scaled(pool.scale)
         return found if isinstance(signal, Events) else Dense(found.dense())

@@ -11,6 +11,7 @@ import numpy as np
 from paring_runtimes.spiking.connections import Connection, Convolution, Full
 from paring_runtimes.spiking.events import Events, no_events
 from paring_runtimes.spiking.neurons import Neurons
+from paring_runtimes.spiking.windows import Tables, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,11 +129,12 @@ def run_fused(
         from paring_runtimes.spiking.kernels.convolution import convolution_neurons
 
         updates = rows * layout.size // 16 if always else 0
+        bands = connection.bands(events, workers)
         workers.run(
-            convolution_neurons, events.batch * layout.blocks, connection.work(events) + updates,
+            convolution_neurons, events.batch * layout.blocks * bands, connection.work(events) + updates,
             events.batch, events.start, events.index, events.value, connection.shape, *connection.tables,
-            connection.weight, layout.positions, layout.lanes, layout.blocks, current.array, current.batch,
-            current.stride, *state_arguments, neurons.stride, bits, hot, seen,
+            connection.weight, *connection.window.out, layout.lanes, layout.blocks, bands, current.array,
+            current.batch, current.stride, *state_arguments, neurons.stride, bits, hot, seen,
         )  # fmt: skip
     return Fired(_events(bits, neurons, events.steps, events.batch, workers), None if always else seen)
 
@@ -181,3 +183,25 @@ def _events(bits: NDArray[np.uint16], neurons: Neurons, steps: int, batch: int, 
         bits, layout.blocks, layout.positions, layout.lanes, start, index,
     )  # fmt: skip
     return Events((steps, batch, *layout.shape), start, index)
+
+
+def pooled(
+    events: Events, window: Window, tables: Tables, shape: tuple[int, ...], workers: Workers
+) -> Events:
+    """Return events at the places of their pooling windows, of samples of this shape."""
+    from paring_runtimes.spiking.kernels.sparse import count_pooled, pool_events
+
+    rows, value = len(events.start) - 1, events.value
+    counts, y_begin, x_begin = np.zeros(rows, np.int64), tables[0], tables[2]
+    workers.run(
+        count_pooled, rows, 2 * events.count,
+        events.start, events.index, *window.size, y_begin, x_begin, counts,
+    )  # fmt: skip
+    start = np.zeros(rows + 1, np.int64)
+    np.cumsum(counts, out=start[1:])
+    index, sizes = np.empty(start[-1], np.int32), None if value is None else np.empty(start[-1], np.float32)
+    workers.run(
+        pool_events, rows, 4 * events.count, events.start, events.index, value, *window.size, *tables,
+        *window.out, start, index, sizes,
+    )  # fmt: skip
+    return Events((*events.shape[:2], *shape), start, index, sizes)

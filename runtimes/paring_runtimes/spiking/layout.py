@@ -59,15 +59,10 @@ class Layout:
         return ((block * self.positions + position) * self.lanes + lane).reshape(-1)
 
 
-def layout_of(shape: tuple[int, ...], threads: int, one_block: bool = False) -> Layout:
-    """Return the layout of neurons of a shape; `one_block` keeps all channels in one block.
-
-    Blocks are what threads share out: a convolution's channels are cut so that each thread has some.
-    """
+def layout_of(shape: tuple[int, ...], one_block: bool = False) -> Layout:
+    """Return the layout of neurons of a shape; `one_block` keeps all channels in one block."""
     channels = shape[0]
-    if int(np.prod(shape[1:], dtype=np.int64)) == 1 and not one_block:
-        lanes = ROW_LANES
-    else:
-        most = channels if one_block else min(ROW_LANES, -(-channels // threads))
-        lanes = -(-most // LANES) * LANES
+    alone = int(np.prod(shape[1:], dtype=np.int64)) == 1 and not one_block
+    most = channels if one_block else min(ROW_LANES, channels)
+    lanes = ROW_LANES if alone else -(-most // LANES) * LANES
     return Layout(shape, lanes, -(-channels // lanes))

@@ -95,12 +95,11 @@ class Network:
                 return None
 
 
-def open_network(path: Path, threads: int, dt: float | None, fuse: bool) -> Network:
+def open_network(path: Path, dt: float | None, fuse: bool) -> Network:
     """Read a NIR file and lay it out.
 
     Args:
         path: the file.
-        threads: for how many threads convolutions are cut.
         dt: length of a step in the file's unit of time; None finds it, see `step_of`.
         fuse: recognise soft resets, see `graph.plan_of`.
 
@@ -121,7 +120,7 @@ def open_network(path: Path, threads: int, dt: float | None, fuse: bool) -> Netw
         if isinstance(task.node, WEIGHTS)
         and all(is_neuron(plan.tasks[target]) and not late for target, late in consumers[name])
     )
-    layouts = _layouts(plan, threads)
+    layouts = _layouts(plan)
     neurons: dict[str, Neurons] = {}
     connections: dict[str, Connection] = {}
     biases: dict[str, NDArray[np.float32]] = {}
@@ -144,19 +143,19 @@ def open_network(path: Path, threads: int, dt: float | None, fuse: bool) -> Netw
     return Network(plan, neurons, connections, biases, absorbed, pools, delays, graph.metadata)
 
 
-def _layouts(plan: Plan, threads: int) -> dict[str, Layout]:
+def _layouts(plan: Plan) -> dict[str, Layout]:
     """Return layouts of neuron and weight nodes: of what comes together in a neuron, one and the same."""
     consumers = plan.consumers()
     found: dict[str, Layout] = {}
     for name, task in plan.tasks.items():
         if is_neuron(task):
             feeding = [plan.tasks[source].node for source, _ in task.sources]
-            found[name] = layout_of(task.shape, threads, any(_groups(node) > 1 for node in feeding))
+            found[name] = layout_of(task.shape, any(_groups(node) > 1 for node in feeding))
     for name, task in plan.tasks.items():
         if isinstance(task.node, WEIGHTS):
             behind = [found[target] for target, _ in consumers[name] if target in found]
             one_block = _groups(task.node) > 1
-            found[name] = behind[0] if behind else layout_of(task.shape, threads, one_block)
+            found[name] = behind[0] if behind else layout_of(task.shape, one_block)
             if any(other != found[name] for other in behind):
                 raise EngineError(
                     f"{plan.path}: node {name!r} feeds neurons with and without grouped convolutions beside"

@@ -332,7 +332,7 @@ def open_spiking(
     from paring_runtimes.spiking.network import open_network
 
     count = threads or _usable_cores()
-    return SpikingSession(open_network(where, count, dt, fuse_resets), where, count)
+    return SpikingSession(open_network(where, dt, fuse_resets), where, count)
 
 
 def _usable_cores() -> int:

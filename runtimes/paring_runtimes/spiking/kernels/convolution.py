@@ -1,8 +1,8 @@
 """Convolutions. An event reaches a few positions, and at each adds a contiguous row of channels.
 
-Which positions is computed from the event's own, through two small tables: `reach`, for every place along an
-axis, the pairs (output place, place in the kernel) that it belongs to. Stride, padding and dilation are in
-the tables; nothing is unrolled in memory.
+Which positions is computed from the event's own, through two small tables an axis: for every place, the
+pairs (output place, place in the kernel) that it belongs to. Stride, padding and dilation are in the tables;
+nothing is unrolled in memory. Threads share out samples, blocks of channels, and bands of output rows.
 """
 
 from __future__ import annotations
@@ -10,28 +10,33 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from paring_runtimes.spiking.kernels.lanes import add16
+from paring_runtimes.spiking.kernels.lanes import add16, add32, add64, size_of
 from paring_runtimes.spiking.kernels.update import update_tile
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, inline="always")
 def _scatter(
-    e, index, value, block, lanes, shape, y_begin, y_pairs, x_begin, x_pairs, weight, total, base, touched,
-    reached, n,
+    e, index, value, block, lanes, shape, y_begin, y_pairs, x_begin, x_pairs, weight, total, base, low, high,
+    touched, reached, n,
 ):  # fmt: skip
-    """Add the weights of event e; note the positions that it reaches first. Returns how many are noted now.
+    """Add the weights of event e to output rows low, ..., high - 1; note which positions are reached first.
 
-    shape: (channels in, height in, width in, kernel height, kernel width, width out, groups,
-    channels out of a group).
+    shape: (channels in, height in, width in, kernel height, kernel width, width out, groups, channels out of
+    a group). `base`: where position 0 would lie in `total`. Returns how many positions are noted now.
     """
     channels, height, width, tall, wide, out_width, groups, group_out = shape
-    event = index[e]
-    channel = event // (height * width)
-    y = event // width % height
-    x = event % width
+    area = height * width
+    channel = index[e] // area
+    place = index[e] - channel * area
+    y = place // width
+    x = place - y * width
+    begin, end = x_begin[x], x_begin[x + 1]
     for a in range(y_begin[y], y_begin[y + 1]):
-        for b in range(x_begin[x], x_begin[x + 1]):
-            position = y_pairs[a, 0] * out_width + x_pairs[b, 0]
+        row_out = y_pairs[a, 0]
+        if row_out < low or row_out >= high:
+            continue
+        for b in range(begin, end):
+            position = row_out * out_width + x_pairs[b, 0]
             if touched[position] == 0:
                 touched[position] = 1
                 reached[n] = position
@@ -39,12 +44,17 @@ def _scatter(
             at = base + position * lanes
             if groups == 1:
                 row = (((block * channels + channel) * tall + y_pairs[a, 1]) * wide + x_pairs[b, 1]) * lanes
-                for lane in range(0, lanes, 16):
-                    add16(total, at + lane, weight, row + lane, value, e)
+                if lanes == 64:
+                    add64(total, at, weight, row, value, e)
+                elif lanes == 32:
+                    add32(total, at, weight, row, value, e)
+                else:
+                    for lane in range(0, lanes, 16):
+                        add16(total, at + lane, weight, row + lane, value, e)
             else:  # one block holds all channels; the event reaches those of its group
                 row = ((channel * tall + y_pairs[a, 1]) * wide + x_pairs[b, 1]) * group_out
                 at += channel // (channels // groups) * group_out
-                by = np.float32(1) if value is None else value[e]
+                by = size_of(value, e)
                 for lane in range(group_out):
                     total[at + lane] += weight[row + lane] * by
     return n
@@ -52,56 +62,54 @@ def _scatter(
 
 @numba.njit(nogil=True, cache=True)
 def convolution_neurons(
-    first, last, batch, start, index, value, shape, y_begin, y_pairs, x_begin, x_pairs, weight, positions,
-    lanes, blocks, constant, constant_batch, constant_stride, membrane, synapse, leaky, always, parameters,
-    stride, bits, hot, seen,
+    first, last, batch, start, index, value, shape, y_begin, y_pairs, x_begin, x_pairs, weight, rows, columns,
+    lanes, blocks, bands, constant, constant_batch, constant_stride, membrane, synapse, leaky, always,
+    parameters, stride, bits, hot, seen,
 ):  # fmt: skip
-    """Weights and the neurons behind them. Jobs: sample * blocks + block.
+    """Weights and the neurons behind them. Jobs: (sample * blocks + block) * bands + band.
 
     constant: flat [constant_batch, blocks, positions (or 1 where constant_stride is 0), lanes]. See
     `full.full_neurons` for the rest.
     """
+    positions = rows * columns
     tile = positions * lanes
-    total = np.empty(tile, np.float32)
     touched, reached = np.zeros(positions, np.uint8), np.empty(positions, np.int64)
     steps = (len(start) - 1) // batch
+    total = np.empty(((rows - 1) // bands + 1) * columns * lanes, np.float32)
     for job in range(first, last):
-        sample, block = job // blocks, job % blocks
+        band, cell = job % bands, job // bands
+        sample, block = cell // blocks, cell % blocks
+        low, high = rows * band // bands, rows * (band + 1) // bands
+        begin, end = low * columns, high * columns
+        base = -begin * lanes
         chosen = sample if constant_batch > 1 else 0
         origin = (chosen * blocks + block) * (tile if constant_stride else lanes)
-        for position in range(positions):
+        for position in range(begin, end):
             for lane in range(lanes):
-                at = origin + position * constant_stride + lane
-                total[position * lanes + lane] = constant[at]
+                total[base + position * lanes + lane] = constant[origin + position * constant_stride + lane]
         for step in range(steps):
             r = step * batch + sample
             n = 0
-            if always:
-                n = positions
-                for position in range(positions):
+            for position in range(begin, end):
+                if always or hot[cell * positions + position]:
                     touched[position] = 1
-                    reached[position] = position
-            else:
-                for position in range(positions):
-                    if hot[job * positions + position]:
-                        touched[position] = 1
-                        reached[n] = position
-                        n += 1
+                    reached[n] = position
+                    n += 1
             for e in range(start[r], start[r + 1]):
                 n = _scatter(
-                    e, index, value, block, lanes, shape, y_begin, y_pairs,
-                    x_begin, x_pairs, weight, total, 0, touched, reached, n,
+                    e, index, value, block, lanes, shape, y_begin, y_pairs, x_begin, x_pairs, weight, total,
+                    base, low, high, touched, reached, n,
                 )  # fmt: skip
             for k in range(n):
                 position = reached[k]
-                at = position * lanes
+                at = base + position * lanes
                 row = (block * (positions if stride else 1) + (position if stride else 0)) * 8 * lanes
                 word = ((r * blocks + block) * positions + position) * (lanes // 16)
-                where = job * tile + at
+                where = cell * tile + position * lanes
                 still = update_tile(
                     total, at, membrane, synapse, where, leaky, parameters, row, lanes, bits, word
                 )
-                hot[job * positions + position] = still
+                hot[cell * positions + position] = still
                 seen[(r * blocks + block) * positions + position] = 1
                 touched[position] = 0
                 source = origin + position * constant_stride
@@ -111,19 +119,22 @@ def convolution_neurons(
 
 @numba.njit(nogil=True, cache=True)
 def convolution_currents(
-    first, last, batch, start, index, value, shape, y_begin, y_pairs, x_begin, x_pairs, weight, positions,
-    lanes, blocks, total,
+    first, last, batch, start, index, value, shape, y_begin, y_pairs, x_begin, x_pairs, weight, rows, columns,
+    lanes, blocks, bands, total,
 ):  # fmt: skip
     """Add the weights of every event to `total`, flat [T, B, blocks, positions, lanes]. Jobs as above."""
+    positions = rows * columns
     touched, reached = np.ones(positions, np.uint8), np.empty(0, np.int64)
     steps = (len(start) - 1) // batch
     for job in range(first, last):
-        sample, block = job // blocks, job % blocks
+        band, cell = job % bands, job // bands
+        sample, block = cell // blocks, cell % blocks
+        low, high = rows * band // bands, rows * (band + 1) // bands
         for step in range(steps):
             r = step * batch + sample
             base = (r * blocks + block) * positions * lanes
             for e in range(start[r], start[r + 1]):
                 _scatter(
-                    e, index, value, block, lanes, shape, y_begin, y_pairs,
-                    x_begin, x_pairs, weight, total, base, touched, reached, 0,
+                    e, index, value, block, lanes, shape, y_begin, y_pairs, x_begin, x_pairs, weight, total,
+                    base, low, high, touched, reached, 0,
                 )  # fmt: skip

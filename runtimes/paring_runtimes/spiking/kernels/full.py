@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from paring_runtimes.spiking.kernels.lanes import add_rows, add_to_rows, prefetch_row
+from paring_runtimes.spiking.kernels.lanes import add_rows, add_to_rows, prefetch_row, size_of
 from paring_runtimes.spiking.kernels.update import update_tile
 
 _AHEAD = 6  # sources
@@ -104,6 +104,6 @@ def sparse_currents(first, last, start, index, value, begin, target, weight, tot
     """
     for r in range(first, last):
         for e in range(start[r], start[r + 1]):
-            by = np.float32(1) if value is None else value[e]
+            by = size_of(value, e)
             for k in range(begin[index[e]], begin[index[e] + 1]):
                 total[r * size + target[k]] += weight[k] * by

@@ -148,21 +148,42 @@ def prefetch_row(typing: Any, weight: Any, at: Any) -> Any:
     return signature, write
 
 
+def _adding(width: int) -> Any:
+    @intrinsic
+    def add(typing: Any, total: Any, at: Any, weight: Any, row: Any, value: Any, e: Any) -> Any:
+        """total[at:at + width] += weight[row:row + width], times value[e] unless `value` is None."""
+        valued = not isinstance(value, types.NoneType)
+        signature = types.void(total, at, weight, row, value, e)
+
+        def write(context: Any, builder: Any, kinds: Any, args: Any) -> Any:
+            v = _Vectors(context, builder, width)
+            sums, weights = (v.data(kinds.args[k], args[k]) for k in (0, 2))
+            found = v.load(weights, args[3])
+            if valued:
+                values = v.data(kinds.args[4], args[4])
+                found = builder.fmul(found, v.splat(builder.load(builder.gep(values, [args[5]]))))
+            v.store(builder.fadd(v.load(sums, args[1]), found), sums, args[1])
+            return context.get_dummy_value()
+
+        return signature, write
+
+    return add
+
+
+add16, add32, add64 = (_adding(width) for width in (16, 32, 64))
+
+
 @intrinsic
-def add16(typing: Any, total: Any, at: Any, weight: Any, row: Any, value: Any, e: Any) -> Any:
-    """total[at:at + 16] += weight[row:row + 16], times value[e] unless `value` is None."""
+def size_of(typing: Any, value: Any, e: Any) -> Any:
+    """value[e], or 1 where `value` is None."""
     valued = not isinstance(value, types.NoneType)
-    signature = types.void(total, at, weight, row, value, e)
+    signature = types.float32(value, e)
 
     def write(context: Any, builder: Any, kinds: Any, args: Any) -> Any:
-        v = _Vectors(context, builder, LANES)
-        sums, weights = (v.data(kinds.args[k], args[k]) for k in (0, 2))
-        found = v.load(weights, args[3])
-        if valued:
-            values = v.data(kinds.args[4], args[4])
-            found = builder.fmul(found, v.splat(builder.load(builder.gep(values, [args[5]]))))
-        v.store(builder.fadd(v.load(sums, args[1]), found), sums, args[1])
-        return context.get_dummy_value()
+        if not valued:
+            return _F32(1.0)
+        values = context.make_array(kinds.args[0])(context, builder, args[0]).data
+        return builder.load(builder.gep(values, [args[1]]))
 
     return signature, write
 

@@ -43,32 +43,36 @@ def list_bits(first, last, bits, blocks, positions, lanes, start, index):
 
 
 @numba.njit(nogil=True, cache=True)
-def pool_events(start, index, value, height, width, out_size, y_begin, y_pairs, x_begin, x_pairs, out_width):
-    """Give every event the places of its pooling windows; see `convolution` for the tables.
-
-    Returns (start, index, value) of the pooled events; `out_size` is height * width behind the pool.
-    """
-    rows = len(start) - 1
-    new_start = np.zeros(rows + 1, np.int64)
-    for r in range(rows):
+def count_pooled(first, last, start, index, height, width, y_begin, x_begin, counts):
+    """counts[r] = places that the events of row r go to. Jobs: rows; see `convolution` for the tables."""
+    for r in range(first, last):
         n = 0
         for e in range(start[r], start[r + 1]):
-            y, x = index[e] // width % height, index[e] % width
+            line = index[e] // width
+            y, x = line % height, index[e] - line * width
             n += (y_begin[y + 1] - y_begin[y]) * (x_begin[x + 1] - x_begin[x])
-        new_start[r + 1] = new_start[r] + n
-    new_index = np.empty(new_start[rows], np.int32)
-    new_value = np.empty(0 if value is None else new_start[rows], np.float32)
-    n = 0
-    for e in range(len(index)):
-        channel = index[e] // (height * width)
-        y, x = index[e] // width % height, index[e] % width
-        for a in range(y_begin[y], y_begin[y + 1]):
-            for b in range(x_begin[x], x_begin[x + 1]):
-                new_index[n] = channel * out_size + y_pairs[a, 0] * out_width + x_pairs[b, 0]
-                if value is not None:
-                    new_value[n] = value[e]
-                n += 1
-    return new_start, new_index, new_value
+        counts[r] = n
+
+
+@numba.njit(nogil=True, cache=True)
+def pool_events(
+    first, last, start, index, value, height, width, y_begin, y_pairs, x_begin, x_pairs, out_height,
+    out_width, new_start, new_index, new_value,
+):  # fmt: skip
+    """Write the places of every event's pooling windows. Jobs: rows; `new_value` only with a `value`."""
+    for r in range(first, last):
+        n = new_start[r]
+        for e in range(start[r], start[r + 1]):
+            line = index[e] // width
+            channel, x = line // height, index[e] - line * width
+            y = line - channel * height
+            for a in range(y_begin[y], y_begin[y + 1]):
+                base = (channel * out_height + y_pairs[a, 0]) * out_width
+                for b in range(x_begin[x], x_begin[x + 1]):
+                    new_index[n] = base + x_pairs[b, 0]
+                    if value is not None:
+                        new_value[n] = value[e]
+                    n += 1
 
 
 @numba.njit(nogil=True, cache=True)
