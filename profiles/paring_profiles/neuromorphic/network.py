@@ -14,6 +14,7 @@ import numpy as np
 
 from paring_runtimes.nir import Flat, Graph, NirRefused, flatten, node_shapes
 from paring_runtimes.nir import nodes as nir
+from paring_runtimes.nir.time_step import step_of
 
 from .refusal import ChipRefused
 
@@ -75,12 +76,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """Layers by name in the order in which spikes reach them; `inputs` by name with their shapes."""
+    """Layers by name in the order in which spikes reach them; `inputs` by name with their shapes.
+
+    `step` is the time step in the unit of the graph's time constants.
+    """
 
     flat: Flat
     shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
     inputs: dict[str, tuple[int, ...]]
     layers: dict[str, Layer]
+    step: float
 
     def source_shape(self, path: Path) -> tuple[int, ...]:
         """Shape of what a path starts at."""
@@ -111,7 +116,7 @@ def network(graph: Graph, chip: str = "the chip") -> Network:
     if not layers:
         raise NirRefused("the graph has no neurons and no output behind weights")
     inputs = {name: shapes[name][1] for name in flat.inputs}
-    return Network(flat, shapes, inputs, layers)
+    return Network(flat, shapes, inputs, layers, step_of(flat, graph.metadata, None))
 
 
 def _check_nodes(flat: Flat, chip: str) -> None:

@@ -85,7 +85,7 @@ def rounded(
         network: the real-valued one.
         chip: for its bits and scales.
         input_units: by input, see `input_unit`.
-        metadata: of the graph, to be kept.
+        metadata: of the graph, to be kept; time is counted in steps from here on.
 
     Raises:
         ChipRefused: a scale or a resistance that differs from neuron to neuron, or weights with two targets.
@@ -99,7 +99,9 @@ def rounded(
     for name in network.flat.outputs:
         reading = [one for one in network.layers.values() if name in (one.name, *_after(network, one.sends))]
         outputs[name] = 1.0 if not reading or reading[0].spiking else layers[reading[0].name].unit
-    return Rounded(Graph(nodes, tuple(edges), dict(metadata or {})), layers, dict(input_units), outputs)
+    return Rounded(
+        Graph(nodes, tuple(edges), {**(metadata or {}), "dt": 1.0}), layers, dict(input_units), outputs
+    )
 
 
 def _after(network: Network, name: str) -> list[str]:
@@ -159,7 +161,7 @@ class _Worker:
         total = self.input_units.get(path.source, 1.0)
         for name in path.nodes:
             total *= self.pooled(name) * self.uniform(name, "scale", 1.0)
-        return total * self.uniform(layer.name, "r", 1.0)
+        return total * self.resistance(layer)
 
     def pooled(self, name: str) -> float:
         """The factor of a mean over windows."""
@@ -192,7 +194,7 @@ class _Worker:
             if getattr(node, "bias", None) is not None:
                 # A bias comes after the input: neither the input's unit nor pooling before it apply.
                 behind = path.nodes[path.nodes.index(path.weight) + 1 :]
-                gain, later = self.uniform(layer.name, "r", 1.0), 1.0
+                gain, later = self.resistance(layer), 1.0
                 for name in behind:
                     gain *= self.pooled(name) * self.uniform(name, "scale", 1.0)
                     later /= self.pooled(name)
@@ -227,47 +229,52 @@ class _Worker:
         if layer.soft:
             return self.soft_reset(layer, unit)
         fields = {}
-        for name in ("v_threshold", "v_reset", "v_leak"):
+        for name in ("v_reset", "v_leak"):
             held = getattr(node, name, None)
             if held is not None:
-                fields[name] = _whole(held, unit, 1 if name == "v_threshold" else None)
+                fields[name] = _whole(held, unit)
+        for name in ("tau", "tau_mem", "tau_syn"):
+            if getattr(node, name, None) is not None:
+                fields[name] = np.asarray(getattr(node, name), np.float64) / self.network.step
+        level = getattr(node, "v_threshold", None)
+        if level is not None:
+            fields["v_threshold"] = (
+                _fires_at(level, unit) if isinstance(node, nir.IF) else _whole(level, unit)
+            )
         if getattr(node, "r", None) is not None:
             fields["r"] = np.ones_like(np.asarray(node.r, np.float32))
-        if layer.name not in self.network.flat.outputs:
-            self.nodes[layer.name] = replace(node, **fields, metadata=_metadata(node, unit))
+        if fields:
+            self.nodes[layer.name] = replace(node, **fields)
         return float(np.max(fields.get("v_threshold", 0.0)))
 
     def soft_reset(self, layer: Layer, unit: float) -> float:
-        """Round a threshold and what is subtracted; where they differ, the membrane starts at the difference.
+        """Round a threshold and what a spike takes off: two, where a membrane is counted from its start.
 
-        A membrane that starts at v0 may be written as one that starts at 0 and fires at threshold - v0.
+        Gives what a spike takes off.
         """
         node, name = self.nodes[layer.name], layer.sends
         back = next(b for a, b in self.edges if a == name and (b, layer.name) in self.edges)
-        r = self.uniform(layer.name, "r", 1.0)
-        taken = _whole(-np.asarray(self.nodes[back].scale, np.float64) * r, unit, 1)
-        fires_at = _whole(self.nodes[name].threshold, unit, None)
-        held = _metadata(node, unit)
-        held["v_initial"] = np.asarray(held.get("v_initial", 0.0) + taken - fires_at, np.float32)
-        self.nodes[name] = replace(self.nodes[name], threshold=taken)
+        r = self.resistance(layer)
+        taken = np.maximum(_whole(-np.asarray(self.nodes[back].scale, np.float64) * r, unit), 1)
         self.nodes[back] = replace(self.nodes[back], scale=-taken)
-        ones = np.ones_like(np.asarray(node.r, np.float32))
-        self.nodes[layer.name] = replace(node, r=ones, metadata=held)
+        self.nodes[name] = replace(self.nodes[name], threshold=_fires_at(self.nodes[name].threshold, unit))
+        self.nodes[layer.name] = replace(node, r=np.ones_like(np.asarray(node.r, np.float32)))
         return float(taken.max(initial=0))
 
-
-def _metadata(node: Any, unit: float) -> dict[str, Any]:
-    """A node's metadata, membranes before the first step rounded."""
-    held = dict(node.metadata)
-    if "v_initial" in held:
-        held["v_initial"] = _whole(held["v_initial"], unit, None)
-    return held
+    def resistance(self, layer: Layer) -> float:
+        """What a current is multiplied with: r, over one step where nothing leaks."""
+        leaks = not isinstance(self.network.flat.nodes[layer.name], (nir.I, nir.IF))
+        return self.uniform(layer.name, "r", 1.0) * (1.0 if leaks else self.network.step)
 
 
-def _whole(values: Any, unit: float, least: int | None) -> NDArray[np.float32]:
-    """Whole numbers of a unit; at least `least`."""
-    found = np.round(np.asarray(values, np.float64) / unit)
-    return (found if least is None else np.maximum(found, least)).astype(np.float32)
+def _fires_at(level: Any, unit: float) -> NDArray[np.float32]:
+    """A threshold in units: neurons fire strictly above half below the whole number at which they shall."""
+    return _whole(level, unit) - np.float32(0.5)
+
+
+def _whole(values: Any, unit: float) -> NDArray[np.float32]:
+    """Whole numbers of a unit."""
+    return np.round(np.asarray(values, np.float64) / unit).astype(np.float32)
 
 
 def best_unit(weights: list[NDArray[np.float64]], most: int, power_of_two: bool) -> float:

@@ -187,7 +187,7 @@ def cores(found: Simulation) -> Plot:
                     str(names.index(one) + 1) for one in dict.fromkeys(t.layer for t in core.tiles)
                 )
                 middle = (corner[0] + size / 2, corner[1] + size / 2)
-                axes.annotate(told, middle, ha="center", va="center", fontsize=6.5, color=INK)
+                axes.annotate(told, middle, ha="center", va="center", fontsize=8, color=INK)
         for number, name in enumerate(names):
             count = len(set(placed.core_of[name].tolist()))
             label = f"{number + 1}: {shown(labels[number])}, {count} {'core' if count == 1 else 'cores'}"

@@ -197,8 +197,8 @@ def part_table(found: Simulation) -> Table:
 def layer_table(found: Simulation) -> Table:
     """One row for each layer."""
     header = (
-        "Layer", "Shape", "Neurons", "Fan-in", "Connections", "Cores", "Held", "Spikes a neuron and step",
-        "Rounding error", "State bits at most",
+        "Layer", "Shape", "Neurons", "Fan-in", "Connections", "Cores", "Held", "Spikes a step",
+        "Rounding error", "State bits",
     )  # fmt: skip
     placed, last = found.placed, chosen(found)
     rows = []

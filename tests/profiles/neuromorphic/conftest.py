@@ -16,11 +16,20 @@ WORDS = {"source": "horowitz2014", "where": "a test", "basis": "assumed", "check
 
 
 def soft_reset(
-    nodes: dict[str, Any], edges: list[tuple[str, str]], name: str, shape: tuple[int, ...], level: float = 1.0
+    nodes: dict[str, Any],
+    edges: list[tuple[str, str]],
+    name: str,
+    shape: tuple[int, ...],
+    level: float = 1.0,
+    initial: float = 0.0,
 ) -> str:
-    """Add neurons with reset by subtraction; gives the node that sends their spikes."""
+    """Add neurons that fire from `level` on and lose it then; gives the node that sends their spikes.
+
+    As paring writes them: NIR fires strictly above a threshold, and membranes start at 0.
+    """
+    below = np.nextafter(np.float32(level - initial), np.float32(-np.inf))
     nodes[name] = nir.I(np.ones(shape, np.float32))
-    nodes[f"{name}_spikes"] = nir.Threshold(np.full(shape, level, np.float32))
+    nodes[f"{name}_spikes"] = nir.Threshold(np.full(shape, below, np.float32))
     nodes[f"{name}_back"] = nir.Scale(np.full(shape, -level, np.float32))
     edges += [(name, f"{name}_spikes"), (f"{name}_spikes", f"{name}_back"), (f"{name}_back", name)]
     return f"{name}_spikes"

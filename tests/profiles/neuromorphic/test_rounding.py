@@ -48,7 +48,8 @@ def test_a_rounded_graph_computes_what_integers_do(name: str, tmp_path: Path) ->
         inside = np.abs(real * gain) <= most * result.layers[layer].unit
         error = np.abs(whole * result.layers[layer].unit - real * gain)[inside]
         assert error.max() <= result.layers[layer].unit / 2 * (1 + 1e-6)
-    level = int(nodes["n0_spikes"].threshold[0])  # type: ignore[union-attr]
+    level = int(-nodes["n0_back"].scale[0])  # type: ignore[union-attr]
+    assert nodes["n0_spikes"].threshold[0] == level - 0.5  # type: ignore[union-attr]
     assert level == round(2.0 / result.layers["n0"].unit)
     x = np.round(image / unit).astype(np.int64)
     spikes, outputs = integers(
@@ -105,8 +106,7 @@ def test_biases_first_membranes_and_pools(tmp_path: Path) -> None:
     nodes["pool"] = nir.AvgPool2d((2, 2), (2, 2), (0, 0))
     weight = np.array([[[[0.5]]], [[[-1.0]]]], np.float32)
     nodes["conv"] = nir.Conv2d(weight, np.array([0.25, 2.0], np.float32), (1, 1), (0, 0), (1, 1), 1)
-    sender = soft_reset(nodes, edges, "n", (2, 2, 2))
-    nodes["n"] = nir.I(nodes["n"].r, metadata={"v_initial": np.full((2, 2, 2), 0.5, np.float32)})
+    sender = soft_reset(nodes, edges, "n", (2, 2, 2), initial=0.5)
     nodes["output"] = nir.Output((2, 2, 2))
     edges.append((sender, "output"))
     result = rounded(network(Graph(nodes, tuple(edges))), chip("generic_45nm"), {"input": 1.0})
@@ -115,8 +115,8 @@ def test_biases_first_membranes_and_pools(tmp_path: Path) -> None:
     # A spike at the pool's input weighs a quarter: the membrane gets weight / 4 of it.
     assert np.array_equal(held["conv"].weight, np.round(weight / 4 / unit) * 4)  # type: ignore[union-attr]
     assert np.array_equal(held["conv"].bias, np.round(np.array([0.25, 2.0]) / unit))  # type: ignore[union-attr]
-    assert np.unique(held["n_spikes"].threshold).tolist() == [round(1 / unit)]  # type: ignore[union-attr]
-    assert np.unique(held["n"].metadata["v_initial"]).tolist() == [round(0.5 / unit)]  # type: ignore[union-attr]
+    assert np.unique(held["n_back"].scale).tolist() == [-round(1 / unit)]  # type: ignore[union-attr]
+    assert np.unique(held["n_spikes"].threshold).tolist() == [round(0.5 / unit) - 0.5]  # type: ignore[union-attr]
     file = tmp_path / "rounded.nir"
     write(file, result.graph)
     x = np.zeros((3, 1, 1, 4, 4), np.float32)
@@ -157,3 +157,34 @@ def test_how_wide_a_membrane_can_get() -> None:
     whole = float(result.graph.nodes["fc0"].weight[0, 0])  # type: ignore[union-attr]
     drive = 127 * 100 * whole  # an input may be as large as 8 bits tell
     assert result.layers["n0"].needs_bits == int(np.ceil(np.log2(drive + whole + 1))) + 1
+
+
+def test_time_in_seconds_becomes_time_in_steps(tmp_path: Path) -> None:
+    """A file of another simulator: dt = 1e-4, r = 1 / dt. Each step adds the current once."""
+    nodes: dict[str, Any] = {"input": nir.Input((1,)), "fc": nir.Linear(np.array([[0.25]], np.float32))}
+    nodes["n"] = nir.IF(np.full(1, 1e4, np.float32), np.full(1, 0.7, np.float32))
+    nodes["output"] = nir.Output((1,))
+    graph = Graph(nodes, (("input", "fc"), ("fc", "n"), ("n", "output")), {"dt": 1e-4})
+    result = rounded(network(graph), chip("generic_45nm"), {"input": 1.0}, graph.metadata)
+    assert result.layers["n"].unit * result.graph.nodes["fc"].weight[0, 0] == pytest.approx(0.25)  # type: ignore[union-attr]
+    file = tmp_path / "rounded.nir"
+    write(file, result.graph)
+    with open_spiking(file, threads=1) as session:
+        assert session.run(np.ones((6, 1, 1), np.float32)).counts.spikes["n"].tolist() == [0, 0, 1, 0, 0, 1]
+
+
+def test_leaks_stay_as_they_are(tmp_path: Path) -> None:
+    tau, r = np.full(1, 2e-3, np.float32), np.full(1, 2.0, np.float32)
+    zero, level = np.zeros(1, np.float32), np.full(1, 0.9, np.float32)
+    nodes: dict[str, Any] = {"input": nir.Input((1,)), "fc": nir.Linear(np.array([[0.5]], np.float32))}
+    nodes |= {"n": nir.LIF(tau, r, zero, level, zero), "output": nir.Output((1,))}
+    graph = Graph(nodes, (("input", "fc"), ("fc", "n"), ("n", "output")), {"dt": 1e-3})
+    result = rounded(network(graph), chip("generic_45nm"), {"input": 1.0}, graph.metadata)
+    counts = []
+    for name, one in (("real", graph), ("rounded", result.graph)):
+        file = tmp_path / f"{name}.nir"
+        write(file, one)
+        with open_spiking(file, threads=1) as session:
+            counts.append(session.run(np.ones((12, 1, 1), np.float32)).counts.spikes["n"].tolist())
+    assert counts[0] == counts[1]
+    assert counts[0][:8] == [0, 0, 0, 1, 0, 0, 0, 1]  # 0.5, 0.75, 0.875, 0.9375
