@@ -103,8 +103,8 @@ def calibrated(
             spikes = result.traces[f"n{place}"]
             share = spikes.count / (len(spikes.start) - 1) / spikes.size
             low, high = (level, high) if share > activity else (low, level)
-        # Membranes are sums of few weights, and the search ends at one of them: away from it, so that rounding
-        # decides nothing.
+        # Membranes are sums of few weights, and the search ends at one of them: a little away from it
+        # rounding decides nothing.
         found.append(float(np.sqrt(low * high)) * 1.001)
     return found
 
@@ -117,8 +117,9 @@ class Sides:
     spikes: dict[str, list[int]]
 
 
-def torch_layers(parts: list[object], thresholds: list[float], make: Callable[[float], torch.nn.Module],
-                 kinds: object) -> list[torch.nn.Module]:  # fmt: skip
+def torch_layers(
+    parts: list[object], thresholds: list[float], make: Callable[[float], torch.nn.Module], kinds: object
+) -> list[torch.nn.Module]:
     """Return a framework's layers with the weights put in."""
     levels, found = iter(thresholds), []
     for part in parts:

@@ -136,7 +136,7 @@ class Convolution:
         self.channels = inner * groups
         self.sources = self.channels * window.size[0] * window.size[1]
         self.shape = (self.channels, *window.size, tall, wide, window.out[1], groups, out // groups)
-        self.tables = window.tables()
+        self.tables, self.tables_back = window.tables(), window.tables_back()
         if groups == 1:
             padded = np.zeros((layout.blocks * layout.lanes, inner, tall, wide), np.float32)
             padded[:out] = weight

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # A source that fires this often in a chunk is looked up once for all its rows, instead of row by row.
 _WORTH_TURNING = 1.5
+# So many events for each place of an image are gathered at the positions that they reach, not scattered.
+_WORTH_SORTING = 0.25
 
 
 @dataclass
@@ -133,10 +135,28 @@ def run_fused(
         workers.run(
             convolution_neurons, events.batch * layout.blocks * bands, connection.work(events) + updates,
             events.batch, events.start, events.index, events.value, connection.shape, *connection.tables,
-            connection.weight, *connection.window.out, layout.lanes, layout.blocks, bands, current.array,
+            *connection.tables_back, *_by_place(connection, events, workers), connection.weight,
+            *connection.window.out, layout.lanes, layout.blocks, bands, current.array,
             current.batch, current.stride, *state_arguments, neurons.stride, bits, hot, seen,
         )  # fmt: skip
     return Fired(_events(bits, neurons, events.steps, events.batch, workers), None if always else seen)
+
+
+def _by_place(connection: Convolution, events: Events, workers: Workers) -> tuple[object, object, object]:
+    """Sort events by place (begin, channel, size); give empty ones where they are better scattered."""
+    from paring_runtimes.spiking.kernels.convolution import sort_by_place
+
+    area, rows = connection.window.size[0] * connection.window.size[1], len(events.start) - 1
+    sizes = None if events.value is None else np.empty(events.count, np.float32)
+    if connection.groups > 1 or events.count < _WORTH_SORTING * area * rows:
+        return np.zeros(0, np.int64), np.zeros(0, np.int32), sizes
+    begin, channel = np.empty(rows * area + 1, np.int64), np.empty(events.count, np.int32)
+    begin[-1] = events.count
+    workers.run(
+        sort_by_place, rows, 8 * events.count + area * rows,
+        events.start, events.index, events.value, area, begin, channel, sizes,
+    )  # fmt: skip
+    return begin, channel, sizes
 
 
 def run_dense(

@@ -40,6 +40,19 @@ class Window:
         begin = np.searchsorted(found[:, 0], np.arange(self.size[axis] + 1)).astype(np.int64)
         return begin, np.ascontiguousarray(found[:, 1:])
 
+    def back(self, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (begin [out + 1], pairs [n, 2]): for each output place, (place, kernel place)."""
+        begin, pairs = self.reach(axis)
+        places = np.repeat(np.arange(self.size[axis]), np.diff(begin))
+        order = np.lexsort((places, pairs[:, 0]))
+        found = np.stack([places, pairs[:, 1]], 1)[order]
+        ends = np.searchsorted(pairs[order, 0], np.arange(self.out[axis] + 1)).astype(np.int64)
+        return ends, np.ascontiguousarray(found)
+
+    def tables_back(self) -> Tables:
+        """Return both axes' tables the other way round."""
+        return (*self.back(0), *self.back(1))
+
     def tables(self) -> Tables:
         """Return both axes' tables as the kernels take them."""
         return (*self.reach(0), *self.reach(1))

@@ -138,6 +138,23 @@ def test_many_events_go_source_by_source_to_the_same_spikes(draw: Draw, write: W
     np.testing.assert_array_equal(found, Reference(network).run(inputs)["n2"])
 
 
+@pytest.mark.parametrize("share", [0.01, 0.5])
+@pytest.mark.parametrize("channels", [20, 32, 64, 70])
+def test_scattered_and_gathered_events_give_the_same_spikes(
+    share: float, channels: int, draw: Draw, write: Write
+) -> None:
+    """Few events go out from where they are, many are collected where they arrive."""
+    network = chain(
+        given(4, 8, 9), convolution(draw(channels, 4, 3, 3), padding=1, stride=2), fires(channels, 4, 5),
+        taken(channels, 4, 5),
+    )  # fmt: skip
+    inputs = (np.random.default_rng(0).random((30, 2, 4, 8, 9)) < share).astype(np.float32)
+    with open_spiking(write(network), threads=2) as session:
+        found = session.run(inputs, trace=["n2"]).traces["n2"]
+    np.testing.assert_array_equal(found.dense(), Reference(network).run(inputs)["n2"])
+    assert found.count > 0
+
+
 def test_several_edges_into_a_node_are_summed(draw: Draw, write: Write) -> None:
     size = (20, 8, 9)
     nodes = {

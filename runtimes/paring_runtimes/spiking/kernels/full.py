@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from paring_runtimes.spiking.kernels.lanes import add_rows, add_to_rows, prefetch_row, size_of
+from paring_runtimes.spiking.kernels.lanes import add_far_rows, add_to_rows, prefetch_row, size_of
 from paring_runtimes.spiking.kernels.update import update_tile
 
 _AHEAD = 6  # sources
@@ -78,7 +78,7 @@ def full_neurons(
             asked = always or start[r + 1] > start[r] or hot[sample * blocks + block]
             if asked:
                 if not turned:
-                    add_rows(total, r * 64, weight, base, index, value, start[r], start[r + 1])
+                    add_far_rows(total, r * 64, weight, base, 64, index, value, start[r], start[r + 1])
                 hot[sample * blocks + block] = update_tile(
                     total, r * 64, membrane, synapse, (sample * blocks + block) * 64, leaky, parameters,
                     block * 512, 64, bits, (r * blocks + block) * 4,
@@ -93,7 +93,8 @@ def full_currents(first, last, start, index, value, weight, sources, total, bloc
         for r in range(len(start) - 1):
             if start[r + 1] > start[r]:
                 at = (r * blocks + block) * 64
-                add_rows(total, at, weight, block * 64 * sources, index, value, start[r], start[r + 1])
+                base = block * 64 * sources
+                add_far_rows(total, at, weight, base, 64, index, value, start[r], start[r + 1])
 
 
 @numba.njit(nogil=True, cache=True)

@@ -77,41 +77,52 @@ def _loop(builder: Any, low: Any, high: Any, carried: Any, body: Any) -> Any:
     return held
 
 
-@intrinsic
-def add_rows(
-    typing: Any, total: Any, at: Any, weight: Any, base: Any, index: Any, value: Any, low: Any, high: Any
-) -> Any:
-    """total[at:at + 64] += weight[base + index[e] * 64:][:64] for e in range(low, high).
+def _summing(width: int, ahead: int) -> Any:
+    """A sum of rows of weights, held in registers; rows are fetched `ahead` events before, 0 for not."""
 
-    `value`: None, or an array of what each row is multiplied by.
-    """
-    valued = not isinstance(value, types.NoneType)
-    signature = types.void(total, at, weight, base, index, value, low, high)
+    @intrinsic
+    def add(
+        typing: Any, total: Any, at: Any, weight: Any, base: Any, stride: Any, index: Any, value: Any,
+        low: Any, high: Any,
+    ) -> Any:  # fmt: skip
+        """total[at:at + width] += weight[base + index[e] * stride:][:width] for e in range(low, high).
 
-    def write(context: Any, builder: Any, kinds: Any, args: Any) -> Any:
-        v = _Vectors(context, builder, ROW_LANES)
-        sums, weights, indices = (v.data(kinds.args[k], args[k]) for k in (0, 2, 4))
-        values = v.data(kinds.args[5], args[5]) if valued else None
-        low, high = args[6], args[7]
-        last = builder.sub(high, _I64(1))
+        `value`: None, or an array of what each row is multiplied by.
+        """
+        valued = not isinstance(value, types.NoneType)
+        signature = types.void(total, at, weight, base, stride, index, value, low, high)
 
-        def row(e: Any) -> Any:
-            source = builder.zext(builder.load(builder.gep(indices, [e])), _I64)
-            return builder.add(args[3], builder.mul(source, _I64(ROW_LANES)))
+        def write(context: Any, builder: Any, kinds: Any, args: Any) -> Any:
+            v = _Vectors(context, builder, width)
+            sums, weights, indices = (v.data(kinds.args[k], args[k]) for k in (0, 2, 5))
+            values = v.data(kinds.args[6], args[6]) if valued else None
+            low, high = args[7], args[8]
+            last = builder.sub(high, _I64(1))
 
-        def add(e: Any, held: Any) -> Any:
-            ahead = builder.add(e, _I64(_AHEAD))
-            inside = builder.select(builder.icmp_signed("<", ahead, last), ahead, last)
-            v.prefetch(weights, row(inside))
-            found = v.load(weights, row(e))
-            if valued:
-                found = builder.fmul(found, v.splat(builder.load(builder.gep(values, [e]))))
-            return builder.fadd(held, found)
+            def row(e: Any) -> Any:
+                source = builder.zext(builder.load(builder.gep(indices, [e])), _I64)
+                return builder.add(args[3], builder.mul(source, args[4]))
 
-        v.store(_loop(builder, low, high, v.load(sums, args[1]), add), sums, args[1])
-        return context.get_dummy_value()
+            def add_one(e: Any, held: Any) -> Any:
+                if ahead:
+                    later = builder.add(e, _I64(ahead))
+                    inside = builder.icmp_signed("<", later, last)
+                    v.prefetch(weights, row(builder.select(inside, later, last)))
+                found = v.load(weights, row(e))
+                if valued:
+                    found = builder.fmul(found, v.splat(builder.load(builder.gep(values, [e]))))
+                return builder.fadd(held, found)
 
-    return signature, write
+            v.store(_loop(builder, low, high, v.load(sums, args[1]), add_one), sums, args[1])
+            return context.get_dummy_value()
+
+        return signature, write
+
+    return add
+
+
+add_far_rows = _summing(ROW_LANES, _AHEAD)  # of a matrix, of which the cache holds little
+add_rows16, add_rows32, add_rows64 = (_summing(width, 0) for width in (16, 32, 64))
 
 
 @intrinsic
