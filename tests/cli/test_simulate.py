@@ -64,7 +64,7 @@ def test_a_report_and_figures(network: Path, tmp_path: Path) -> None:
     assert data["samples"] == 60
     best = data["points"][-1]
     assert best["accuracy"] > 0.5  # ten classes
-    assert best["counts"]["macs"] == {"means": 7840}
+    assert 7000 < best["counts"]["macs"]["means"] <= 7840  # weights that round to 0 are no connections
 
 
 def test_as_json(network: Path) -> None:
