@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from paring_profiles.neuromorphic.chip import Chip, Constant, Limit
 from paring_profiles.neuromorphic.pricing import PARTS, Latency, Range
-from paring_profiles.neuromorphic.simulate import Point, Simulation
+from paring_profiles.neuromorphic.simulate import TIMED, Point, Simulation
 from paring_profiles.report import quantities
 from paring_profiles.report.tables import ABSENT, Table
 
@@ -16,7 +16,7 @@ METHOD = (
     " operation (an event at a connection), every neuron that a step looks at or passes over, and every"
     " message between cores; where the input of weights is real-valued, its multiply-accumulates. The counts"
     " are multiplied with the chip's published constants. A step lasts as long as its slowest core, and a"
-    " barrier. Ranges take all constants at their low or all at their high end. Nothing was measured on a"
+    f" barrier; latencies are of {TIMED} images at most. Ranges take all constants at their low or all at their high end. Nothing was measured on a"
     " chip; congestion, reading in and out, and the loading of weights are not modelled. Saturation of"
     " membranes is not simulated either."
 )

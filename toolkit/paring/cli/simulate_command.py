@@ -167,9 +167,7 @@ def _images(asked: _Asked, file: Path, manifest: Manifest | None) -> tuple[np.nd
     shape = inputs[0].shape
     known = manifest.source.get("preprocess") if manifest is not None else None
     if known:
-        size = None if known["size"] is None else tuple(known["size"])
-        told = {**known, "size": size, "mean": tuple(known["mean"]), "std": tuple(known["std"])}
-        preprocess = Preprocess(**told)
+        preprocess = Preprocess.recorded(known)
     else:  # a graph of somebody else's: pixels from 0 to 1
         preprocess = Preprocess(channels=shape[0] if len(shape) == 3 and shape[0] in (1, 3) else 1)
     preprocess = preprocess.overridden(mean=asked.mean, std=asked.std)
