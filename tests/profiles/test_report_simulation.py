@@ -121,3 +121,15 @@ def test_units_and_shares() -> None:
     assert simulation_tables.joules(Range(12.0, 12.0, 12.0), at_least=True, ranged=True) == "at least 12.0 nJ"
     assert simulation_tables.percent(0.0767) == "7.67 %"
     assert simulation_tables.percent(0.5) == "50.0 %"
+
+
+def test_membranes_that_outgrow_the_chip_are_told(told: Told) -> None:
+    found = told.simulation
+    layers = {name: replace(one, needs_bits=30) for name, one in found.rounding.layers.items()}
+    wide = replace(found, rounding=replace(found.rounding, layers=layers), seen_bits={"hidden": 12})
+    lines = simulation_tables.sentences(replace(told, simulation=wide))
+    assert "could saturate if all senders spiked at once; 12 bits were the most seen" in lines[-1]
+    outgrown = replace(wide, seen_bits={"hidden": 25})
+    lines = simulation_tables.sentences(replace(told, simulation=outgrown))
+    assert lines[-1] == "Membranes outgrew the chip's 24 bits, which is not simulated: hidden 25 bits."
+    assert not any("Membranes" in line for line in simulation_tables.sentences(told))

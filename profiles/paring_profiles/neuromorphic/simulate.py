@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ class Simulation:
         samples: images.
         points: in order of T.
         raster: by layer that sends, the events of the first image at the most steps.
+        seen_bits: by layer, bits of a signed membrane that held the largest seen at the most steps, in as
+            many images as are timed. Membranes are looked at after their reset.
     """
 
     chip: Chip
@@ -83,6 +86,7 @@ class Simulation:
     samples: int
     points: tuple[Point, ...]
     raster: dict[str, Events]
+    seen_bits: dict[str, int]
 
 
 def simulate(
@@ -132,7 +136,9 @@ def simulate(
         say(f"running: {count} steps")
         points.append(runner.point(images, labels, count))
     assert runner.rounding is not None
-    return Simulation(chip, placed, runner.rounding, coding, len(images), tuple(points), runner.raster)
+    return Simulation(
+        chip, placed, runner.rounding, coding, len(images), tuple(points), runner.raster, runner.seen_bits
+    )
 
 
 def _check(steps: Sequence[int], images: NDArray[np.float32]) -> None:
@@ -168,6 +174,7 @@ class _Runner:
         self.placed, self.name, self.coding, self.threads = placed, name, coding, threads
         self.rounding: Rounded | None = None
         self.raster: dict[str, Events] = {}
+        self.seen_bits: dict[str, int] = {}
         cores = {key: core for key, core in placed.core_of.items() if not _read_out(found, key)}
         self.placement = Placement(cores, len(placed.cores))
 
@@ -178,6 +185,7 @@ class _Runner:
         with _opened(self.rounding.graph, self.threads) as session:
             right, counts = self._run(session, images, labels, steps, unit)
             self.raster = self._traced(session, images[:1], steps, unit)
+            self.seen_bits = self._membranes(session, images[:TIMED], steps, unit)
             timed = [
                 self._one(session, images[i : i + 1], steps, unit) for i in range(min(TIMED, len(images)))
             ]
@@ -240,6 +248,19 @@ class _Runner:
     def _one(self, session: SpikingSession, image: NDArray[np.float32], steps: int, unit: float) -> Counts:
         """Counts by core of one image."""
         return session.run(self._feed(image, steps, unit), steps, self.placement).counts
+
+    def _membranes(
+        self, session: SpikingSession, images: NDArray[np.float32], steps: int, unit: float
+    ) -> dict[str, int]:
+        """Step by step: the bits that the largest membrane needs, by layer."""
+        fed = self._feed(images, steps, unit)
+        largest: dict[str, float] = {}
+        session.reset()
+        for step in range(steps):
+            session.step(fed.between(step, step + 1) if isinstance(fed, Events) else fed)
+            for name, membrane in session.save().membranes.items():
+                largest[name] = max(largest.get(name, 0.0), float(np.abs(membrane).max(initial=0.0)))
+        return {name: ceil(log2(value + 1)) + 1 for name, value in largest.items()}
 
     def _traced(
         self, session: SpikingSession, image: NDArray[np.float32], steps: int, unit: float

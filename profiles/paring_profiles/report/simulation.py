@@ -103,6 +103,7 @@ def as_dict(told: Told) -> dict[str, Any]:
                 "connections": placed.connections[layer.name],
                 "cores": sorted({int(core) for core in placed.core_of[layer.name]}),
                 "copies": placed.copies[layer.name],
+                "seen_bits": found.seen_bits.get(layer.name),
                 **dataclasses.asdict(found.rounding.layers[layer.name]),
             }
             for layer in placed.network.layers.values()

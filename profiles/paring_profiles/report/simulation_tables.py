@@ -16,9 +16,9 @@ METHOD = (
     " operation (an event at a connection), every neuron that a step looks at or passes over, and every"
     " message between cores; where the input of weights is real-valued, its multiply-accumulates. The counts"
     " are multiplied with the chip's published constants. A step lasts as long as its slowest core, and a"
-    f" barrier; latencies are of {TIMED} images at most. Ranges take all constants at their low or all at their high end. Nothing was measured on a"
-    " chip; congestion, reading in and out, and the loading of weights are not modelled. Saturation of"
-    " membranes is not simulated either."
+    f" barrier; latencies are of {TIMED} images at most. Ranges take all constants at their low or all at"
+    " their high end. Nothing was measured on a chip; congestion, reading in and out, and the loading of"
+    " weights are not modelled. Membranes are whole numbers that do not saturate; how wide they get is told."
 )
 NOT_MODELLED = "not modelled"
 NEAR = 0.01  # of accuracy: the fewest steps that lose no more to the best are told first
@@ -81,17 +81,24 @@ def sentences(told: Told) -> list[str]:
     idle = percent(point.load.idle_cores)
     lines.append(f"Takes {cores:,} of {limit:,} cores{shared}; in a step {idle} of them idle on average.")
     lines += _missing(point)
-    wide = [
-        f"{found.placed.network.layers[name].label} {one.needs_bits}"
-        for name, one in found.rounding.layers.items()
-        if one.needs_bits > found.chip.limits.state_bits.value
-    ]
+    return [*lines, *_saturation(found)]
+
+
+def _saturation(found: Simulation) -> list[str]:
+    """Whether membranes would have outgrown the chip's."""
+    held = found.chip.limits.state_bits.value
+    wide = {
+        layer.label: found.seen_bits.get(name, 0)
+        for name, layer in found.placed.network.layers.items()
+        if found.rounding.layers[name].needs_bits > held
+    }
+    over = [f"{label} {bits}" for label, bits in wide.items() if bits > held]
+    if over:
+        return [f"Membranes outgrew the chip's {held} bits, which is not simulated: {', '.join(over)} bits."]
     if wide:
-        held = found.chip.limits.state_bits.value
-        lines.append(
-            f"Membranes of {held} bits could saturate if all senders spiked at once: {', '.join(wide)} bits."
-        )
-    return lines
+        told = f"{max(wide.values())} bits were the most seen in {min(TIMED, found.samples)} images"
+        return [f"Membranes of {held} bits could saturate if all senders spiked at once; {told}."]
+    return []
 
 
 def rival_sentence(point: Point) -> str:
@@ -198,7 +205,7 @@ def layer_table(found: Simulation) -> Table:
     """One row for each layer."""
     header = (
         "Layer", "Shape", "Neurons", "Fan-in", "Connections", "Cores", "Held", "Spikes a step",
-        "Rounding error", "State bits",
+        "Rounding error", "State bits seen / at most",
     )  # fmt: skip
     placed, last = found.placed, chosen(found)
     rows = []
@@ -217,7 +224,7 @@ def layer_table(found: Simulation) -> Table:
                 f"{placed.copies[name]}×",
                 told,
                 percent(rounding.error),
-                str(rounding.needs_bits),
+                f"{found.seen_bits.get(name, 0) or ABSENT} / {rounding.needs_bits}",
             )
         )
     return Table(header, tuple(rows))

@@ -128,3 +128,12 @@ def test_neurons_with_hard_reset_run_too(tmp_path: Path) -> None:
     write(file, Graph(nodes, (("input", "fc"), ("fc", "n"), ("n", "output"))))
     found = simulate(file, chip("loihi"), np.ones((1, 1), np.float32), None, [9], CONSTANT, threads=1)
     assert found.points[0].load.spikes == {"n": 3}  # 0.4, 0.8, 1.2 and back to 0
+
+
+def test_the_largest_membranes_are_seen(tmp_path: Path) -> None:
+    # A current of -1 to the second neuron: after 9 steps its membrane is -9 currents.
+    file = stored(tmp_path, np.array([[1.0], [-1.0]]), np.array([[1.0, 1.0]]))
+    found = simulate(file, chip("generic_45nm"), np.ones((2, 1), np.float32), None, [9], CONSTANT, threads=1)
+    whole = round(1 / found.rounding.layers["n0"].unit)
+    assert whole > 1
+    assert found.seen_bits == {"n0": int(np.ceil(np.log2(9 * whole + 1))) + 1}
