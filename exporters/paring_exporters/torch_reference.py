@@ -12,7 +12,7 @@ decisions. A spiking network's membranes are held to their thresholds in the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -22,11 +22,19 @@ from paring.transforms._additive import adopting, binarisers, watching
 from paring.transforms._spikes import adopting_spikes, firing_layers
 from paring.transforms.token_map import trace
 
+from .nir_graph import shown
 from .onnx_graph.bits import shown_bits, shown_spikes
 from .parity import TIE_MARGIN, Outputs
 from .request import Exported
 
+Spikes = shown.Spikes
 Reference = Callable[[np.ndarray], tuple[Outputs, np.ndarray | None]]
+
+
+def _spikes(exported: Exported, count: int) -> AbstractContextManager[Spikes | None]:
+    if exported.entry.suffix == ".nir":
+        return shown.shown_spikes(exported, count)
+    return shown_spikes(exported.entry, count)
 
 
 @contextmanager
@@ -44,7 +52,7 @@ def torch_reference(
     input_name = exported.inputs[0].name
     with (
         shown_bits(exported.entry, len(binarisers(model))) as bits,
-        shown_spikes(exported.entry, len(firing_layers(model))) as spikes,
+        _spikes(exported, len(firing_layers(model))) as spikes,
     ):
 
         def reference(pixels: np.ndarray) -> tuple[Outputs, np.ndarray | None]:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
         ParityError: the artifact differs from the model; the message names the first node that does.
     """
     job.progress(f"exporting the {role}")
-    exported = _export(job, model, folder, with_map=role == "transformed")
+    exported = _export(job, model, folder, role)
     with paring_runtimes.load(exported.entry) as session:
         found = _verify(job, model, session, exported, role)
         answers, under_corruption = _answers(job, session, role)
@@ -109,7 +110,7 @@ def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
         graph["expert_shares"] = shares
     steps = job.recipe.transforms if role == "transformed" else ()
     manifest = Manifest(
-        format=exporters()[job.recipe.export.format].NAME,
+        format=_exporter(job, role).NAME,
         entry=exported.entry.name,
         inputs=exported.inputs,
         outputs=exported.outputs,
@@ -147,10 +148,16 @@ def _answers(job: Job, session: Session, role: str) -> tuple[np.ndarray, np.ndar
     return answers, conditions.answers(session, job.data, job.preprocess, progress)
 
 
-def _export(job: Job, model: nn.Module, folder: Path, with_map: bool) -> Exported:
+def _exporter(job: Job, role: str) -> ModuleType:
+    """That of the recipe's format; baselines that a format of one kind of network refuses become ONNX."""
+    found = exporters()[job.recipe.export.format]
+    return exporters()["onnx"] if role == "baseline" and hasattr(found, "TAKES") else found
+
+
+def _export(job: Job, model: nn.Module, folder: Path, role: str) -> Exported:
     wanted, source = job.recipe.export, job.source
     names = tuple(source.output_names)
-    if with_map and wanted.token_map:
+    if role == "transformed" and wanted.token_map and not hasattr(_exporter(job, role), "TAKES"):
         model, names = WithTokenMap(model), (*names, "token_map")
     batch = 2 if "batch" in wanted.dynamic else 1
     example = source.example(batch, None, torch.Generator().manual_seed(0))
@@ -167,7 +174,7 @@ def _export(job: Job, model: nn.Module, folder: Path, with_map: bool) -> Exporte
         target=wanted.target,
         threads=wanted.threads,
     )
-    found: Exported = exporters()[wanted.format].export(model, request, folder)
+    found: Exported = _exporter(job, role).export(model, request, folder)
     return found
 
 
@@ -206,7 +213,7 @@ def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, ro
     failure = result.failure()
     if failure is not None:
         bad = next((c for c, r in zip(inputs, result.cases, strict=True) if not r.passed), inputs[0])
-        locate = getattr(exporters()[export.format], "locate", None)
+        locate = getattr(_exporter(job, role), "locate", None)
         where = "" if locate is None else f"; {locate(exported, bad.pixels, (result.atol, result.rtol))}"
         raise ParityError(f"the exported {role} differs from PyTorch: {failure}{where}")
     return result

@@ -2,12 +2,12 @@
 
     python tools/check/nir_readers.py [--file graph.nir] [--newer FOLDER] [--json]
 
-Every graph runs in paring's own reader (the reference), snnTorch, Norse, Sinabs and SpikingJelly, each
-through its own NIR reader, in a process of its own. What a reader cannot do is a row, never the end of the
-table.
+Every graph, two trained networks among them, runs in paring's own reader (the reference), snnTorch, Norse,
+Sinabs and SpikingJelly, each through its own NIR reader, in a process of its own. What a reader cannot do is
+a row, never the end of the table.
 
-Simulators ask for different releases of `nir`: Sinabs for 1.0.4 at most, SpikingJelly for 1.0.7 at
-least. With
+Simulators ask for different releases of `nir`: Sinabs for 1.0.4 at most, SpikingJelly for 1.0.7 at least.
+With
 
     pip install --no-deps --target FOLDER nir==1.0.7 nirtorch==2.6
 
@@ -32,12 +32,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nir_trained import Trained, trained
 
 from paring_runtimes.nir import Graph, Node, read, write
 from paring_runtimes.nir import nodes as nir
 
 READERS = ("snntorch", "norse", "sinabs", "spikingjelly")
 STEPS, NEURONS, INPUTS = 60, 12, 8
+IMAGES = 100
 DT = 1e-4  # seconds, of the graphs with time constants: fixed in snnTorch
 TIMEOUT_S = 600
 CLOSE = 1e-4  # how far outputs that are no spikes may lie apart
@@ -45,12 +47,13 @@ CLOSE = 1e-4  # how far outputs that are no spikes may lie apart
 
 @dataclass(frozen=True)
 class Case:
-    """One graph, its inputs [T, ...] and its step."""
+    """One graph, its inputs [T, B, ...] and its step; `labels` [B] of trained networks."""
 
     name: str
     graph: Graph
     inputs: np.ndarray
     dt: float
+    labels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,14 @@ class Row:
     note: str = ""
 
 
-def cases(files: list[Path]) -> list[Case]:
-    """The graphs: each kind of neuron behind a linear layer and behind a convolution, equality, files."""
+def cases(files: list[Path], networks: list[Trained]) -> list[Case]:
+    """The graphs: each kind of neuron behind a linear layer and a convolution, equality, networks, files."""
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 0.6, (NEURONS, INPUTS)).astype(np.float32)
     bias = rng.uniform(0, 0.2, NEURONS).astype(np.float32)
-    spikes = (rng.random((STEPS, INPUTS)) < 0.4).astype(np.float32)
+    spikes = (rng.random((STEPS, 1, INPUTS)) < 0.4).astype(np.float32)
     kernel = rng.normal(0, 0.5, (4, 2, 3, 3)).astype(np.float32)
-    images = (rng.random((STEPS, 2, 6, 6)) < 0.4).astype(np.float32)
+    images = (rng.random((STEPS, 1, 2, 6, 6)) < 0.4).astype(np.float32)
     convolution = nir.Conv2d(kernel, bias[:4], (1, 1), (1, 1), (1, 1), 1, (6, 6))
     found = []
     for kind, neuron, dt in _neurons():
@@ -84,7 +87,7 @@ def cases(files: list[Path]) -> list[Case]:
             (convolution, images, (4, 6, 6)),
         ):
             told = "linear" if isinstance(layer, nir.Affine) else "conv"
-            graph = _chain(given.shape[1:], {"layer": layer}, neuron(shape), shape, dt)
+            graph = _chain(given.shape[2:], {"layer": layer}, neuron(shape), shape, dt)
             found.append(Case(f"{kind}, {told}", graph, given, dt))
     pooled = {
         "conv": convolution,
@@ -96,6 +99,7 @@ def cases(files: list[Path]) -> list[Case]:
         *found,
         Case("IF behind conv, pool, flatten", whole, images, 1.0),
         *_equality(),
+        *map(_of_network, networks),
         *map(_of_file, files),
     ]
 
@@ -146,7 +150,7 @@ def _below(shape: tuple[int, ...], threshold: float) -> np.ndarray:
 def _equality() -> list[Case]:
     """Membranes that reach the threshold exactly: a quarter a step, threshold 1."""
     weight, ones = np.eye(4, dtype=np.float32), np.ones(4, np.float32)
-    inputs = np.tile(np.array([0.25, 0.5, 1.0, 0.125], np.float32), (24, 1))
+    inputs = np.tile(np.array([0.25, 0.5, 1.0, 0.125], np.float32), (24, 1, 1))
     exact = {"neuron": nir.IF(ones, ones)}
     layer = {"layer": nir.Affine(weight, 0 * ones)}
     return [
@@ -170,6 +174,12 @@ def _chain(
     return Graph(nodes, tuple(edges), {"dt": dt})
 
 
+def _of_network(network: Trained) -> Case:
+    steps = int(network.graph.metadata["steps"])
+    inputs = np.broadcast_to(network.images, (steps, *network.images.shape)).copy()
+    return Case(network.name, network.graph, inputs, 1.0, network.labels)
+
+
 def _of_file(path: Path) -> Case:
     from paring_exporters.nir_graph.network import NirNetwork
 
@@ -178,19 +188,19 @@ def _of_file(path: Path) -> Case:
     shape = network.shapes[network.flat.inputs[0]][0]
     images = np.random.default_rng(1).normal(0, 1, shape).astype(np.float32)
     steps = network.steps or STEPS
-    return Case(path.name, graph, np.broadcast_to(images, (steps, *shape)).copy(), network.dt)
+    return Case(path.name, graph, np.broadcast_to(images, (steps, 1, *shape)).copy(), network.dt)
 
 
 def reference(case: Case) -> np.ndarray:
-    """[T, ...] of paring's own reader, from the file."""
+    """[T, B, ...] of paring's own reader."""
     import torch
 
     from paring_exporters.nir_graph.network import NirNetwork
 
     network = NirNetwork(case.graph)
     with torch.inference_mode():
-        outputs, _ = network.run({network.flat.inputs[0]: torch.from_numpy(case.inputs)[:, None]})
-    return outputs[network.flat.outputs[0]][:, 0].numpy()
+        outputs, _ = network.run({network.flat.inputs[0]: torch.from_numpy(case.inputs)})
+    return outputs[network.flat.outputs[0]].numpy()
 
 
 def run(found: list[Case], reader: str, newer: Path | None, folder: Path) -> list[Row]:
@@ -228,8 +238,12 @@ def _compared(case: Case, reader: str, version: str, ours: np.ndarray, theirs: n
     by_step = apart.reshape(len(ours), -1).any(1)
     first = int(by_step.argmax()) + 1 if by_step.any() else 0
     outcome = "differs" if first else "equal"
-    means = float(ours.mean()), float(theirs.mean())
-    return Row(case.name, reader, version, outcome, first, float(apart.mean()), *means)
+    means, note = (float(ours.mean()), float(theirs.mean())), ""
+    if case.labels is not None:
+        rates = [one.reshape(ours.shape).mean(0).reshape(ours.shape[1], -1) for one in (ours, theirs)]
+        right = [float((one.argmax(1) == case.labels).mean()) for one in rates]
+        note = f"accuracy {right[0]:.1%} / {right[1]:.1%}, {len(case.labels)} images"
+    return Row(case.name, reader, version, outcome, first, float(apart.mean()), *means, note)
 
 
 def _version(newer: Path | None) -> str:
@@ -240,7 +254,7 @@ def _version(newer: Path | None) -> str:
 
 
 def work(reader: str, folder: Path, count: int) -> None:
-    """In the process of its own: read each graph, run it, save [T, ...], or the reader's last word."""
+    """In the process of its own: read each graph, run it, save [T, B, ...], or the reader's last word."""
     import nir as package
     import torch
 
@@ -261,11 +275,11 @@ def _stepwise(network: Any, inputs: Any) -> Any:
 
     state, found = None, []
     for step, x in enumerate(inputs):
-        result = network(x[None]) if step == 0 else network(x[None], state)
+        result = network(x) if step == 0 else network(x, state)
         value, state = result if isinstance(result, tuple) else (result, state)
         while isinstance(value, tuple):  # some neurons give (spikes, membrane)
             value = value[0]
-        found.append(value.reshape(-1))
+        found.append(value)
     return torch.stack(found)
 
 
@@ -291,8 +305,11 @@ def _sinabs(graph: Any, inputs: Any, dt: float) -> Any:
             if hasattr(node, key):
                 value = torch.as_tensor(np.asarray(getattr(node, key)))
                 setattr(node, key, value / dt if key == "tau" else value)
-    result = from_nir(graph, batch_size=1, num_timesteps=len(inputs))(inputs)
-    return result[0] if isinstance(result, tuple) else result
+    steps, batch = inputs.shape[:2]
+    network = from_nir(graph, batch_size=batch, num_timesteps=steps)
+    result = network(inputs.transpose(0, 1).flatten(0, 1))  # the batch first, then time
+    values = result[0] if isinstance(result, tuple) else result
+    return values.unflatten(0, (batch, steps)).transpose(0, 1)
 
 
 def _spikingjelly(graph: Any, inputs: Any, dt: float) -> Any:
@@ -333,8 +350,9 @@ def main() -> None:
     parser.add_argument("--newer", type=Path, help="a folder with another release of nir and nirtorch")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    found, rows = cases(asked.file), list[Row]()
+    rows = list[Row]()
     with tempfile.TemporaryDirectory() as folder:
+        found = cases(asked.file, trained(Path(folder), IMAGES))
         for reader, newer in itertools.product(READERS, [None, *([asked.newer] if asked.newer else [])]):
             rows += run(found, reader, newer, Path(folder))
             print(f"{reader}, nir {_version(newer)}: done", file=sys.stderr)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from paring.transforms._spikes import layers
 from paring.transforms._spikes.neuron import IntegrateFire
 from paring_runtimes.nir import NirRefused, Node
 from paring_runtimes.nir import nodes as nir
@@ -215,6 +216,11 @@ def _(module: IntegrateFire, taken: Shape, given: Shape) -> Piece:
     nodes: dict[str, Node] = {MEMBRANE: nir.I(ones), "": nir.Threshold(level), RESET: nir.Scale(-threshold)}
     edges = ((MEMBRANE, ""), ("", RESET), (RESET, MEMBRANE))
     return Piece(nodes, MEMBRANE, "", edges, ("soft reset: integrator, threshold and feedback", *told))
+
+
+@piece_of.register
+def _(module: layers.Scale, taken: Shape, given: Shape) -> Piece:
+    return scaled(module.scale, taken)
 
 
 def just_below(threshold: np.ndarray) -> np.ndarray:

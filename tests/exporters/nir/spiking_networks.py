@@ -7,13 +7,14 @@ from torch import fx, nn
 
 from paring.transforms._spikes import IntegrateFire, SpikingNetwork
 from paring.transforms._spikes.coding import encoder
+from paring.transforms._spikes.layers import Scale
 
 SHAPE = (2, 8, 8)
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, name: str) -> bool:
-        return isinstance(m, IntegrateFire) or super().is_leaf_module(m, name)
+        return isinstance(m, (IntegrateFire, Scale)) or super().is_leaf_module(m, name)
 
 
 def spiking(model: nn.Module, steps: int = 6, coding: str = "constant", shape=SHAPE) -> SpikingNetwork:

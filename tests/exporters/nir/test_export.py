@@ -16,6 +16,7 @@ from torch import nn  # noqa: E402
 
 from paring.sources import load_model  # noqa: E402
 from paring.transforms._spikes import IntegrateFire  # noqa: E402
+from paring.transforms._spikes.layers import Scale  # noqa: E402
 from paring_exporters.formats import nir as exporter  # noqa: E402
 from paring_exporters.nir_graph import export as exporting  # noqa: E402
 from paring_exporters.nir_graph.lowering import lowered  # noqa: E402
@@ -108,6 +109,7 @@ class Chain(nn.Sequential):
     [
         ((nn.AvgPool2d(3, 2, 1, count_include_pad=False),), {"SumPool2d", "Scale"}),
         ((nn.AvgPool2d(2, divisor_override=3),), {"SumPool2d", "Scale"}),
+        ((Scale(torch.tensor(-0.5)), neurons(4), Scale(torch.rand(4, 1, 1))), {"Scale"}),
         ((nn.AvgPool2d((2, 4), ceil_mode=True),), {"AvgPool2d"}),
         ((nn.BatchNorm2d(4).eval(), neurons(4)), {"Conv2d", "Threshold"}),
         ((nn.Conv2d(4, 8, 3, padding="valid", groups=2), nn.Dropout(), nn.Identity()), {"Conv2d"}),

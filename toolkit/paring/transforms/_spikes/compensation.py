@@ -18,20 +18,19 @@ from .folding import module_of
 from .layers import POOLS, WEIGHTED, Weighted, biased
 from .network import SpikingNetwork
 from .neuron import IntegrateFire
-from .thresholds import Activations
 
 ROUNDS = 2  # the output is no linear function of the bias
 
 
 @torch.no_grad()
 def compensated(
-    network: SpikingNetwork, wanted: Mapping[str, Activations], batches: Sequence[torch.Tensor]
+    network: SpikingNetwork, wanted: Mapping[str, torch.Tensor], batches: Sequence[torch.Tensor]
 ) -> list[str]:
     """Change the biases of `network`, in place.
 
     Args:
         network: with neurons.
-        wanted: the trained network's activations by the neurons' names, and `output`.
+        wanted: [C] the trained network's mean activations by the neurons' names, and `output`.
         batches: [B, ...] of images. What they fire is kept between two layers, a byte a spike.
 
     Returns:
@@ -43,12 +42,12 @@ def compensated(
             module = module_of(network.body, node)
             name = "output" if node.op == "output" else str(node.target)
             if name in wanted:
-                source = weights_before(network.body, node, len(wanted[name].mean))
+                source = weights_before(network.body, node, len(wanted[name]))
                 if source is None:
                     left.append(name)
                 for _ in range(ROUNDS if isinstance(module, IntegrateFire) else 1):
                     if source is not None:
-                        biased(source, wanted[name].mean - running.mean(node))
+                        biased(source, wanted[name] - running.mean(node))
             running.keep(node)
     return left
 

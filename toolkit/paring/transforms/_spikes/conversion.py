@@ -89,8 +89,8 @@ def converted(model: nn.Module, batches: Sequence[torch.Tensor], wanted: Wanted)
         shape,
         wanted.levels,
     )
-    network.wanted = wanted
+    network.wanted, network.images = wanted, tuple(batches)
     network.eval()
     if wanted.compensate:
-        compensated(network, seen, batches)
+        compensated(network, {name: one.mean for name, one in seen.items()}, batches)
     return network

@@ -44,6 +44,7 @@ class SpikingNetwork(nn.Module):
         super().__init__()
         self.levels = levels or steps
         self.wanted: Any = None  # how it was converted, for fitting it to other images
+        self.images: tuple[torch.Tensor, ...] = ()  # batches that it was fitted to
         self.body, self.encoder = body, encoder
         self.steps, self.coding, self.input_shape = steps, coding, input_shape
 

@@ -6,17 +6,20 @@ In the place of each layer of neurons stands what its rate would be with a const
 
 whose threshold th is learned; gradients pass the floor as if it were not there. Frozen, the thresholds are
 the neurons' and membranes start at half of them: with T = L steps the rates are those that were trained, as
-far as currents are even over the steps; other T do too.
+far as currents are even over the steps. They are not quite, so that biases are compensated for T then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import nn
 from torch.fx import GraphModule
 
+from .compensation import compensated
 from .lifting import put
 from .network import SpikingNetwork
 from .neuron import IntegrateFire
@@ -60,7 +63,8 @@ class QuantisedNetwork(nn.Module):
         super().__init__()
         self.body: GraphModule = network.body
         self.encoder, self.steps, self.coding = network.encoder, network.steps, network.coding
-        self.input_shape, self.levels, self.wanted = network.input_shape, levels, network.wanted
+        self.input_shape, self.levels = network.input_shape, levels
+        self.wanted, self.images = network.wanted, network.images
         for name, neurons in network.neurons().items():
             put(self.body, name, QuantisedRate(neurons, levels))
 
@@ -70,14 +74,42 @@ class QuantisedNetwork(nn.Module):
         return answers
 
     def freeze(self) -> SpikingNetwork:
-        """The spiking network. Its body is this one's."""
-        rates = [(name, one) for name, one in self.body.named_modules() if isinstance(one, QuantisedRate)]
-        for name, one in rates:
-            put(self.body, name, one.freeze())
+        """The spiking network, its biases compensated where that is wanted. Its body is this one's."""
+        compensate = self.wanted is not None and self.wanted.compensate
+        means = self.means(self.images) if compensate else {}
+        for name, rates in self.rates().items():
+            put(self.body, name, rates.freeze())
         shape, training = self.input_shape, self.training
         network = SpikingNetwork(self.body, self.encoder, self.steps, self.coding, shape, self.levels)
-        network.wanted = self.wanted
+        network.wanted, network.images = self.wanted, self.images
+        if compensate:
+            compensated(network, means, self.images)
         return network.train(training)
+
+    def rates(self) -> dict[str, QuantisedRate]:
+        """What stands for neurons, by its name."""
+        named = self.body.named_modules()
+        return {name: module for name, module in named if isinstance(module, QuantisedRate)}
+
+    @torch.no_grad()
+    def means(self, batches: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """[C] of each layer's activations, and of the answers as `output`, over images and positions."""
+        found: dict[str, list[torch.Tensor]] = {}
+
+        def keep(name: str, value: torch.Tensor) -> None:
+            found.setdefault(name, []).append(value.movedim(1, 0).flatten(1))
+
+        with ExitStack() as stack:
+            for name, rates in self.rates().items():
+
+                def hook(module: nn.Module, inputs: Any, value: torch.Tensor, name: str = name) -> None:
+                    assert isinstance(module, QuantisedRate)
+                    keep(name, value * module.threshold)
+
+                stack.callback(rates.register_forward_hook(hook).remove)
+            for batch in batches:
+                keep("output", self.body(batch))
+        return {name: torch.cat(values, 1).mean(1) for name, values in found.items()}
 
 
 def trainable(model: nn.Module) -> nn.Module:
