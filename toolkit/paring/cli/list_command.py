@@ -21,6 +21,7 @@ class Kind(str, enum.Enum):
     exporters = "exporters"
     engines = "engines"
     devices = "devices"
+    chips = "chips"
     sources = "sources"
     data = "data"
 
@@ -34,7 +35,7 @@ def show(
     kind: Annotated[Kind | None, typer.Argument(help="one kind; all when left out")] = None,
     json: Json = False,
 ) -> None:
-    """List transforms, exporters, engines, devices, sources and data, each with its why-not.
+    """List transforms, exporters, engines, devices, chips, sources and data, each with its why-not.
 
     `list transforms` alone also tells each transform's recipe keys and their defaults.
     """
@@ -116,6 +117,28 @@ def _devices() -> list[dict[str, Any]]:
     ]
 
 
+def _chips() -> list[dict[str, Any]]:
+    from paring_profiles.neuromorphic.chip import chip, chips
+
+    found = {name: chip(name) for name in chips()}
+    return [
+        {
+            "name": name,
+            "about": f"{one.title}, cores: {one.limits.cores.value:,}; {_modelled(one)}",
+            "why_not": None,
+        }
+        for name, one in found.items()
+    ]
+
+
+def _modelled(chip: Any) -> str:
+    """What a chip's constants tell."""
+    timed = chip.timing.step_ns or chip.timing.synaptic_operation_ns
+    priced = chip.energy.synaptic_operation_pj
+    known = [word for word, held in (("energy", priced), ("time", timed)) if held is not None]
+    return f"{' and '.join(known)} modelled" if known else "no energies and times are published"
+
+
 def _sources() -> list[dict[str, Any]]:
     from ..sources import sources
 
@@ -140,6 +163,7 @@ FINDERS: dict[Kind, Callable[[], list[dict[str, Any]]]] = {
     Kind.exporters: _exporters,
     Kind.engines: _engines,
     Kind.devices: _devices,
+    Kind.chips: _chips,
     Kind.sources: _sources,
     Kind.data: _data,
 }

@@ -79,10 +79,7 @@ def _images(session: Session, paths: list[Path]) -> dict[str, np.ndarray]:
     known = session.manifest.source.get("preprocess") if session.manifest else None
     if not known:
         raise InputError(f"run --image: how to prepare images for {session.inputs[0].name} is not recorded")
-    size = None if known["size"] is None else tuple(known["size"])
-    preprocess = Preprocess(
-        **{**known, "size": size, "mean": tuple(known["mean"]), "std": tuple(known["std"])}
-    )
+    preprocess = Preprocess.recorded(known)
     spec = session.inputs[0]
     mode = "L" if preprocess.channels == 1 else "RGB"
     arrays = []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,12 @@ class Preprocess:
                 raise SourceError(f"preprocess: {count} numbers in {name} for {self.channels} channels")
         if min(self.std) <= 0:
             raise SourceError(f"preprocess: std {self.std} must be above 0")
+
+    @classmethod
+    def recorded(cls, known: Mapping[str, Any]) -> Preprocess:
+        """As a manifest's `source.preprocess` tells it: lists for tuples."""
+        size = None if known["size"] is None else tuple(known["size"])
+        return cls(**{**known, "size": size, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
 
     def overridden(
         self,
