@@ -133,13 +133,11 @@ def recover(
     task = _task(recipe, source, call, recovered)
     model = task.applied(task.first(), task.begun, len(recipe.transforms))
     with repeatable(accelerator.device):
-        before = {
-            "original": task.right(task.original, "original"),
-            "transformed": task.right(model, "transformed"),
-        }
+        original = task.right(task.original, "original")
+        transformed = task.right(model, "transformed")
         trainer, stages = _trainer(task)
         model, notes = _trained(task, trainer, stages, model)
-        accuracy = summary(**before, recovered=task.right(model, "recovered"))
+        accuracy = summary(original, transformed, task.right(model, "recovered"))
     record = _record(task, source, trainer, stages, accuracy, notes)
     if not accelerator.is_main_process:
         return Recovery(output, record)
@@ -233,7 +231,7 @@ def _trained(
 
 def _record(
     task: Task,
-    source: LoadedModel,
+    source: LoadedModel | LoadedLanguageModel,
     trainer: Trainer,
     stages: tuple[Span, ...],
     accuracy: dict[str, Any],
