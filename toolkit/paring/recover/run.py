@@ -113,6 +113,10 @@ def recover(
     if isinstance(source, LoadedVisionLanguageModel):
         with repeatable(accelerator.device):
             return recover_vision_language(recipe, source, call)
+    if isinstance(source, LoadedLanguageModel) or source.model is None:
+        raise RecoveryError(
+            f"{recipe.model}: recovery trains models that answer images with logits, and LLaVA-type models"
+        )
     task = _task(recipe, source, call)
     model = task.applied(copy.deepcopy(task.source), 0, len(recipe.transforms))
     with repeatable(accelerator.device):
@@ -122,7 +126,8 @@ def recover(
         }
         trainer, stages = _trainer(task)
         model, notes = _trained(task, trainer, stages)
-        accuracy = summary(**before, recovered=task.right(model, "recovered"))
+        recovered = task.right(model, "recovered")
+        accuracy = summary(before["original"], before["transformed"], recovered)
     record = _record(task, source, trainer, stages, accuracy, notes)
     if not accelerator.is_main_process:
         return Recovery(output, record)
@@ -131,11 +136,7 @@ def recover(
     return written
 
 
-def _task(recipe: Recipe, source: LoadedModel | LoadedLanguageModel, call: Call) -> Task:
-    if isinstance(source, LoadedLanguageModel) or source.model is None:
-        raise RecoveryError(
-            f"{recipe.model}: recovery trains models that answer images with logits, and LLaVA-type models"
-        )
+def _task(recipe: Recipe, source: LoadedModel, call: Call) -> Task:
     wanted, preprocess = recipe.recover or Recover(), preprocessing(recipe, source)
     if any(stage.train is not None for stage in wanted.stages):
         raise RecoveryError(
@@ -143,6 +144,7 @@ def _task(recipe: Recipe, source: LoadedModel | LoadedLanguageModel, call: Call)
             " trained"
         )
     sets, model, accelerator = read_sets(recipe, preprocess, call.progress), source.model, call.accelerator
+    assert model is not None  # `recover` says so
     if wanted.batch_size > len(sets.chosen) or wanted.batch_size % accelerator.num_processes:
         raise RecoveryError(
             f"recover.batch_size: {wanted.batch_size} must be at most the {len(sets.chosen)} training images"
