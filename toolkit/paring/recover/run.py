@@ -130,6 +130,10 @@ def recover(
             raise RecoveryError(f"recovered: {recipe.model} is a vision-language model; leave it out")
         with repeatable(accelerator.device):
             return recover_vision_language(recipe, source, call)
+    if isinstance(source, LoadedLanguageModel) or source.model is None:
+        raise RecoveryError(
+            f"{recipe.model}: recovery trains models that answer images with logits, and LLaVA-type models"
+        )
     task = _task(recipe, source, call, recovered)
     model = task.applied(task.first(), task.begun, len(recipe.transforms))
     with repeatable(accelerator.device):
@@ -146,14 +150,9 @@ def recover(
     return written
 
 
-def _task(
-    recipe: Recipe, source: LoadedModel | LoadedLanguageModel, call: Call, recovered: Path | None
-) -> Task:
-    if isinstance(source, LoadedLanguageModel) or source.model is None:
-        raise RecoveryError(
-            f"{recipe.model}: recovery trains models that answer images with logits, and LLaVA-type models"
-        )
+def _task(recipe: Recipe, source: LoadedModel, call: Call, recovered: Path | None) -> Task:
     wanted, preprocess, model = recipe.recover or Recover(), preprocessing(recipe, source), source.model
+    assert model is not None
     if any(stage.train is not None for stage in wanted.stages):
         raise RecoveryError(
             f"recover.stages: train is of vision-language models; leave it out: all of {recipe.model} is"
@@ -231,7 +230,7 @@ def _trained(
 
 def _record(
     task: Task,
-    source: LoadedModel | LoadedLanguageModel,
+    source: LoadedModel,
     trainer: Trainer,
     stages: tuple[Span, ...],
     accuracy: dict[str, Any],

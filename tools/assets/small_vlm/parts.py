@@ -11,6 +11,7 @@ from rows import Batch
 from torch import nn
 from torch.nn import functional as F
 
+from paring.recover._loss import divergence
 from paring.transforms._query_compressor import QueryCompressor, Regions, Widths
 
 LEVELS = (6, 8, 10, 11)  # hidden states of the tower that keys and values are made of; the last is also x
@@ -117,5 +118,4 @@ def loss_of(logits: torch.Tensor, batch: Batch, teacher: torch.Tensor | None = N
     loss = F.cross_entropy(logits.float(), batch.after[batch.asked])
     if teacher is None:
         return loss
-    told = F.log_softmax(teacher.detach().float(), -1)
-    return loss + F.kl_div(F.log_softmax(logits.float(), -1), told, log_target=True, reduction="batchmean")
+    return loss + divergence(logits.float(), teacher.detach().float(), 1.0)
