@@ -58,7 +58,8 @@ def test_the_same_spikes_as_in_pytorch(coding: str, fused: bool, tmp_path: Path)
     found = lowered(network, "pixels", "logits")
     write(tmp_path / "graph.nir", found.graph)
     images = torch.randn(3, *SHAPE)
-    told, spikes = network(images), network.trace(images)
+    with torch.no_grad():
+        told, spikes = network(images), network.trace(images)
     coded = encode(images.numpy(), coding, STEPS, SCALE, SEED)
     with open_spiking(tmp_path / "graph.nir", threads=2, fuse_resets=fused) as session:
         result = session.run(coded, STEPS, trace=list(found.neurons.values()))
