@@ -187,7 +187,7 @@ class SpikingSession:
             self._executor = executor
 
     def warm_up(self) -> None:
-        """Compile what the first run would: some 9 s on a new machine, half a second once numba has cached it.
+        """Compile what the first run would: some 9 s on a new machine, half a second once numba cached it.
 
         Runs one step of no events, of one event and of real values; a state is kept.
         """
