@@ -170,7 +170,10 @@ def main() -> None:
     print(f"trained network: top-1 {accuracy:.4f} on {len(pixels)} test images", flush=True)
     sides: list[tuple[str, Callable[[], Answer]]] = [
         ("ours", lambda: ours(model, images)),
-        *((f"spikingjelly {name}", lambda name=name: theirs(model, images, name)) for name in arguments.theirs.split("; ")),
+        *(
+            (f"spikingjelly {name}", lambda name=name: theirs(model, images, name))
+            for name in arguments.theirs.split("; ")
+        ),
     ]
     if arguments.recovered is not None:
         sides.insert(1, ("ours, trained rates", lambda: recovered(model, images, arguments.recovered)))

@@ -26,14 +26,13 @@ Median ms of eight layers between 384 and 1536 features, 2 threads of an AMD EPY
 
 "float" is the default because it alone is exact: the other two are for who has measured what they cost.
 
-There is no flavour with an operator of ours in an extension library of ONNX Runtime, because it would not
-pay in vision transformers. Against ONNX Runtime's own int8 kernel our 4-bit one, both on a CPU with AVX2 and
-2 threads, is 1.02 to 1.15 times as fast at the MLPs of 784 and 3136 rows, and 0.87 times at 197 rows of 4096
-features (`tools/bench/shift_kernels.py`). At most four fifths of a ViT's time are such layers, so that the
-whole model could gain 1 / (0.2 + 0.8 / 1.15) = 1.12 times at best over "integer", less what leaving fused
-operators costs; compiled whole by TVM, a ViT-S is 1.00 to 1.07 times as fast as ONNX Runtime's int8
-(`tools/bench/tvm_whole_model.py`). One row alone, as when a language model decodes, is another matter: 1.6
-times the int8 kernel and 1.9 times MatMulNBits, of a kernel; no whole model has been measured there.
+There is no flavour with an operator of ours in an extension library of ONNX Runtime: it would pay little in
+vision transformers. Against ONNX Runtime's own int8 kernel our 4-bit one, both on a CPU with AVX2 and 2 threads,
+is 1.02 to 1.15 times as fast at the MLPs of 784 and 3136 rows (`tools/bench/shift_kernels.py`), so that no whole
+model could gain more over "integer" than these; compiled whole by TVM, a ViT-S is 1.00 to 1.07 times as fast as
+ONNX Runtime's int8 (`tools/bench/tvm_whole_model.py`). One row alone, as when a language model decodes, is
+another matter: 1.6 times the int8 kernel and 1.9 times MatMulNBits, of a kernel; no whole model has been
+measured there.
 """
 
 from __future__ import annotations

@@ -198,10 +198,27 @@ def _settings(ort: Any, options: Options) -> Any:
     settings.add_session_config_entry("session.force_spinning_stop", "1")
     if options.brief:
         settings.add_session_config_entry("session.disable_prepacking", "1")
+        if _shared_arena(ort):
+            settings.add_session_config_entry("session.use_env_allocators", "1")
     if options.profile_to is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(options.profile_to)
     return settings
+
+
+@functools.cache
+def _shared_arena(ort: Any) -> bool:
+    """Have one pool of memory for all brief sessions: each would fetch its own from the system, page by page.
+
+    False where the process has one already.
+    """
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    as_asked = ort.OrtArenaCfg({"arena_extend_strategy": 0})
+    try:
+        ort.create_and_register_allocator(memory, as_asked)
+    except Exception:  # its errors share no base class
+        return False
+    return True
 
 
 def _check_started(path: Path, asked: list[str], started: list[str]) -> None:

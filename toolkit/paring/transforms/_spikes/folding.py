@@ -70,7 +70,8 @@ def padded(layer: nn.Conv1d | nn.Conv2d, pad: tuple[int, ...], name: str) -> nn.
     """
     rank = layer.weight.ndim - 2
     own = [int(size) for size in layer.padding]
-    weight, both = layer.weight.detach(), []
+    weight = layer.weight.detach()
+    both: list[int] = []
     grown = []  # from the last axis on, as `functional.pad` orders them
     for axis in reversed(range(rank)):
         at = 2 * (rank - 1 - axis)
