@@ -27,10 +27,11 @@ Median ms of eight layers between 384 and 1536 features, 2 threads of an AMD EPY
 "float" is the default because it alone is exact: the other two are for who has measured what they cost.
 
 There is no flavour with an operator of ours in an extension library of ONNX Runtime: it would pay little in
-vision transformers. Against ONNX Runtime's own int8 kernel our 4-bit one, both on a CPU with AVX2 and 2 threads,
-is 1.02 to 1.15 times as fast at the MLPs of 784 and 3136 rows (`tools/bench/shift_kernels.py`), so that no whole
-model could gain more over "integer" than these; compiled whole by TVM, a ViT-S is 1.00 to 1.07 times as fast as
-ONNX Runtime's int8 (`tools/bench/tvm_whole_model.py`). One row alone, as when a language model decodes, is
+vision transformers. Against ONNX Runtime's own int8 kernel our 4-bit one, both on a CPU with AVX2 and 2
+threads, is 1.02 to 1.15 times as fast at the MLPs of 784 and 3136 rows (`tools/bench/shift_kernels.py`), so
+that no whole model could gain more over "integer" than these; compiled whole by TVM, a ViT-S is 1.00 to 1.07
+times as fast as ONNX Runtime's int8 (`tools/bench/tvm_whole_model.py`). One row alone, as when a language
+model decodes, is
 another matter: 1.6 times the int8 kernel and 1.9 times MatMulNBits, of a kernel; no whole model has been
 measured there.
 """
