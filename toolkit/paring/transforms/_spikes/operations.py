@@ -208,7 +208,7 @@ def _average(node: Node, given: dict[str, Any], constants: Constants) -> Made:
 
 def _pool(kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]) -> nn.Module:
     if len(kernel) == 1:
-        return nn.AvgPool1d(kernel, stride, padding)
+        return nn.AvgPool1d(kernel[0], stride[0], padding[0])
     return nn.AvgPool2d((kernel[0], kernel[1]), (stride[0], stride[1]), (padding[0], padding[1]))
 
 
