@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--recovered", type=Path)
-    parser.add_argument("--theirs", default="; ".join(RECIPES), help="spikingjelly's recipes, '; ' between")
+    parser.add_argument("--side", action="append", help="only this side, by its name; repeatable")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -168,6 +169,7 @@ def main() -> None:
         exact = torch.cat([model(part) for part in pixels.split(200)])
     accuracy = float((exact.argmax(1) == labels).float().mean())
     print(f"trained network: top-1 {accuracy:.4f} on {len(pixels)} test images", flush=True)
+<<<<<<< HEAD
     sides: list[tuple[str, Callable[[], Answer]]] = [
         ("ours", lambda: ours(model, images)),
         *(
@@ -175,9 +177,14 @@ def main() -> None:
             for name in arguments.theirs.split("; ")
         ),
     ]
+=======
+    sides: dict[str, Callable[[], Answer]] = {"ours": lambda: ours(model, images)}
+>>>>>>> h6a
     if arguments.recovered is not None:
-        sides.insert(1, ("ours, trained rates", lambda: recovered(model, images, arguments.recovered)))
-    for name, side in sides:
+        sides["ours, trained rates"] = lambda: recovered(model, images, arguments.recovered)
+    sides |= {f"spikingjelly {name}": partial(theirs, model, images, name) for name in RECIPES}
+    for name in arguments.side or sides:
+        side = sides[name]
         for steps, top1, error in measured(side(), pixels, labels, exact):
             gap = 100 * (accuracy - top1)
             print(
