@@ -169,17 +169,7 @@ def main() -> None:
         exact = torch.cat([model(part) for part in pixels.split(200)])
     accuracy = float((exact.argmax(1) == labels).float().mean())
     print(f"trained network: top-1 {accuracy:.4f} on {len(pixels)} test images", flush=True)
-<<<<<<< HEAD
-    sides: list[tuple[str, Callable[[], Answer]]] = [
-        ("ours", lambda: ours(model, images)),
-        *(
-            (f"spikingjelly {name}", lambda name=name: theirs(model, images, name))
-            for name in arguments.theirs.split("; ")
-        ),
-    ]
-=======
     sides: dict[str, Callable[[], Answer]] = {"ours": lambda: ours(model, images)}
->>>>>>> h6a
     if arguments.recovered is not None:
         sides["ours, trained rates"] = lambda: recovered(model, images, arguments.recovered)
     sides |= {f"spikingjelly {name}": partial(theirs, model, images, name) for name in RECIPES}

@@ -70,14 +70,8 @@ def padded(layer: nn.Conv1d | nn.Conv2d, pad: tuple[int, ...], name: str) -> nn.
     """
     rank = layer.weight.ndim - 2
     own = [int(size) for size in layer.padding]
-<<<<<<< HEAD
-    weight = layer.weight.detach()
-    both: list[int] = []
-    grown = []  # from the last axis on, as `functional.pad` orders them
-=======
     weight, both = layer.weight.detach(), list[int]()
     grown: list[int] = []  # from the last axis on, as `functional.pad` orders them
->>>>>>> h6a
     for axis in reversed(range(rank)):
         at = 2 * (rank - 1 - axis)
         left, right = (own[axis] + (pad[at + side] if at < len(pad) else 0) for side in (0, 1))

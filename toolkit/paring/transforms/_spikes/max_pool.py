@@ -88,13 +88,8 @@ class _Along:
     def _taps(self, weights: dict[int, float], name: str, x: Node) -> Node:
         """Every channel by itself: a sum of some of a window's values."""
         kernel = torch.zeros(self.kernel)
-<<<<<<< HEAD
-        for tap, factor in weights.items():
-            kernel[tap] = factor
-=======
         for tap, value in weights.items():
             kernel[tap] = value
->>>>>>> h6a
         flat = self.axis == 1
         kernel = kernel.reshape(1, 1, 1, -1) if flat else kernel.reshape(1, 1, -1, 1)
         stride = (1, self.stride) if flat else (self.stride, 1)
