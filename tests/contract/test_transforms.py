@@ -16,10 +16,11 @@ import paring.transforms as package
 import paring_runtimes
 from paring.recipe import build_recipe
 from paring.transforms import Transform, discover
+from paring.transforms._spikes import SpikingNetwork
 from paring_exporters import exporters, parity
 from paring_exporters.request import Request
 from paring_exporters.torch_reference import torch_reference
-from paring_runtimes.errors import RecipeError
+from paring_runtimes.errors import ExportError, RecipeError
 
 FOUND = discover()
 
@@ -202,6 +203,10 @@ def test_it_exports_and_agrees(method: Transform, format_name: str, tmp_path: Pa
     if exporter.why_not() is not None:
         pytest.skip(exporter.why_not())
     changed = method.apply(*fitted(method))
+    if getattr(exporter, "TAKES", None) == "spiking networks" and not isinstance(changed, SpikingNetwork):
+        with pytest.raises(ExportError, match="is no spiking network; convert it with"):
+            exporter.export(changed, Request(torch.randn(2, 3, 32, 32)), tmp_path)
+        return
     exported = exporter.export(changed, Request(torch.randn(2, 3, 32, 32)), tmp_path)
     inputs = parity.cases(3, [(32, 32)], [1, 3], [0])
     with (
