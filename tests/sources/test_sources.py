@@ -68,7 +68,7 @@ def test_listing_sources_imports_no_framework() -> None:
         ("some/graph.nir", "did you mean 'nir:some/graph.nir'"),
         ("gguf:none.gguf", "no such file"),
         ("timm:vit_tny_patch16_224", r"no such model \(did you mean 'vit_tiny_patch16_224'\?\)"),
-        ("embedded:resnet", "the embedded model is"),
+        ("embedded:resnet", "the embedded models are"),
         ("hf:nobody/nothing", "not in the local cache, and it could not be downloaded"),
         ("hf:no such name", "no name of a repository"),
         ("py:none.py:make", "no such file: none.py"),
