@@ -33,7 +33,7 @@ def images(count: int, side: int) -> ImageData:
 class Records:
     """A session that keeps what it is given, and answers 0 to all."""
 
-    inputs = (SimpleNamespace(name="pixels"),)
+    inputs = (SimpleNamespace(name="pixels", shape=("batch", 28, 28, 1)),)
     outputs = (SimpleNamespace(name="logits"),)
 
     def __init__(self) -> None:

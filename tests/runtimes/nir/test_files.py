@@ -74,6 +74,8 @@ def test_the_package_nir_reads_the_same_numbers(graph: Graph, tmp_path: Path) ->
     ]
     if newer or any(isinstance(node, nir.CubaLI) for node in graph.nodes.values()):
         return  # 1.0.4 does not know them
+    if any(getattr(node, "input_shape", ()) is None for node in graph.nodes.values()):
+        return  # the package wants the size that a convolution reads
     write(tmp_path / "graph.nir", replace(graph, metadata={}))
     theirs = package.read(tmp_path / "graph.nir")
     assert list(theirs.nodes) == list(graph.nodes)
