@@ -16,7 +16,7 @@ from paring.transforms._decoder.causal import causal_attention
 from paring.transforms._gem_filter import pooled
 from paring.transforms.gem_filter import Config, PromptFilter, filter_layers, layer_scores
 from paring_exporters.language import DATA, FILTER, LanguageRequest, export, generation_facts
-from paring_exporters.language.filter_parity import FilterGraph, _margin, compare, expected, lengths_for
+from paring_exporters.language.filter_parity import _margin, choose, compare, expected, lengths_for
 from paring_profiles import macs
 from paring_profiles.generation.cost import filtering
 from paring_runtimes.engines import Options, engines
@@ -49,10 +49,10 @@ def prompts(length: int, batch: int = 3) -> torch.Tensor:
     return torch.randint(3, 97, (batch, length), generator=torch.Generator().manual_seed(length))
 
 
-def opened(decoder: Decoder, folder: Path, config: Config = CONFIG) -> FilterGraph:
+def opened(decoder: Decoder, folder: Path, config: Config = CONFIG) -> FilterLayers:
     facts = generation_facts(decoder, "fp32", False, config)
     model = language_model_of(folder, {"generation": facts}, dict.fromkeys(facts["filter"]["files"], ""))
-    return FilterGraph(FilterLayers(folder, model, engines()["onnxruntime"], Options()))
+    return FilterLayers(folder, model, engines()["onnxruntime"], Options())
 
 
 @pytest.mark.parametrize("length", [1, 19, 20, 21, 64, 128])
@@ -65,7 +65,7 @@ def test_columns_are_those_of_pytorch(  # type: ignore[no-untyped-def]
     decoder, folder = exported
     monkeypatch.setattr(in_place_cache, "CHUNK", chunk)
     ids = prompts(length)
-    scores, columns = opened(decoder, folder).choose(ids.numpy(), CONFIG.k, pins)
+    scores, columns = choose(opened(decoder, folder), ids.numpy(), CONFIG.k, pins)
     whole_scores, whole = expected(decoder, CONFIG, ids.numpy(), pins)
     with torch.inference_mode():
         config = Config(k=20, layer=1, pin_first=pins[0], pin_last=pins[1])
@@ -121,7 +121,7 @@ def test_of_the_filter_layer_only_keys_and_one_query_are_computed(exported) -> N
         ["hidden", "positions", "length", "cache.key"],
     ]
     decoder, _ = exported
-    model = opened(decoder, folder).layers.model
+    model = opened(decoder, folder).model
     long, short = (sum(counted(folder, model, layer, length) for layer in range(2)) for length in (50, 1))
     first, second = decoder.opened()[0], decoder.opened()[1].attention
     mlp = sum(weight.numel() for weight in first.mlp.parameters() if weight.dim() == 2)
@@ -147,9 +147,9 @@ def test_the_reference_attention_is_causal(window: int | None) -> None:
 
 def test_parity_sees_another_choice(exported) -> None:  # type: ignore[no-untyped-def]
     decoder, folder = exported
-    graph = opened(decoder, folder)
-    cases, kept = compare(decoder, CONFIG, graph, (1, 2), "fp32")
-    wrong, _ = compare(decoder, Config(k=20, layer=0, pin_first=1), graph, (1, 2), "fp32")
+    layers = opened(decoder, folder)
+    cases, kept = compare(decoder, CONFIG, layers, (1, 2), "fp32")
+    wrong, _ = compare(decoder, Config(k=20, layer=0, pin_first=1), layers, (1, 2), "fp32")
     assert all(case.passed and case.ties == 0 for case in cases)
     assert {case.length for case in cases} == set(lengths_for(20, decoder.max_positions))
     assert {prompt.ids.shape[1] for prompt in kept} == {10, 20}

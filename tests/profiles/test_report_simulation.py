@@ -132,4 +132,6 @@ def test_membranes_that_outgrow_the_chip_are_told(told: Told) -> None:
     outgrown = replace(wide, seen_bits={"hidden": 25})
     lines = simulation_tables.sentences(replace(told, simulation=outgrown))
     assert lines[-1] == "Membranes outgrew the chip's 24 bits, which is not simulated: hidden 25 bits."
+    many_steps = replace(found, seen_bits={"hidden": 25})  # one step needs fewer: they added up
+    assert simulation_tables.sentences(replace(told, simulation=many_steps))[-1] == lines[-1]
     assert not any("Membranes" in line for line in simulation_tables.sentences(told))

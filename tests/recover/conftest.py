@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 from paring.sources import load_model
 
 torch.set_num_threads(1)
+sys.path.insert(0, str(Path(__file__).parent))
 
 SIDE, CLASSES = 28, 4
 # One tiny ViT of conftest.py's: [B, 1, 28, 28] -> [B, 10], 16 patches, 2 blocks, width 48.

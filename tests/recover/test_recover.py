@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from stopping import Stopped, stop_at
 
 import paring
 import paring.transforms
@@ -137,18 +137,6 @@ def test_the_seed_decides_on_every_bit(values: Values, tmp_path: Path) -> None:
     assert first == again
     values["recover"]["seed"] = 1
     assert weights(build_recipe(values), tmp_path / "c") != first
-
-
-class Stopped(Exception):
-    """What stands for a crash."""
-
-
-def stop_at(step: int) -> Callable[[Any], None]:
-    def watch(told: Any) -> None:
-        if told.step == step:
-            raise Stopped
-
-    return watch
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from stopping import Stopped, stop_at
 
 import paring
 import paring_runtimes
@@ -158,18 +158,6 @@ def test_a_conversion_goes_on_from_it(recovered: Recovery, base: Path, tmp_path:
 def weights(values: Values, folder: Path, **options: Any) -> bytes:
     recover(build_recipe(values), folder, **options)
     return (folder / "weights.safetensors").read_bytes()
-
-
-class Stopped(Exception):
-    """What stands for a crash."""
-
-
-def stop_at(step: int) -> Callable[[Any], None]:
-    def watch(told: Any) -> None:
-        if told.step == step:
-            raise Stopped
-
-    return watch
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from stopping import Stopped, stop_at
 
 from paring.recipe import build_recipe
 from paring.recover import recover
@@ -22,15 +23,6 @@ METHODS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-class Stopped(Exception):
-    """What stands for a kill."""
-
-
-def stop_at_7(told: Any) -> None:
-    if told.step == 7:
-        raise Stopped
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_it_goes_on_to_the_same_bits(name: str, values: Values, tmp_path: Path) -> None:
     values["transforms"] = METHODS[name]
@@ -39,7 +31,7 @@ def test_it_goes_on_to_the_same_bits(name: str, values: Values, tmp_path: Path) 
     whole = recover(recipe, tmp_path / "whole", device="cuda")
     assert whole.record["device"].startswith("cuda")
     with pytest.raises(Stopped):
-        recover(recipe, tmp_path / "out", device="cuda", watch=stop_at_7)
+        recover(recipe, tmp_path / "out", device="cuda", watch=stop_at(7))
     recover(recipe, tmp_path / "out", device="cuda", progress=said.append)
     assert "going on after step 6 of 12" in said
     written = [(tmp_path / folder / "weights.safetensors").read_bytes() for folder in ("whole", "out")]

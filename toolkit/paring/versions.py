@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 TOOLS = (
@@ -14,8 +15,13 @@ TOOLS = (
 
 def tool_versions() -> dict[str, str]:
     """What is installed of TOOLS, and Python."""
-    found = {"python": platform.python_version()}
-    for name in TOOLS:
+    return {"python": platform.python_version(), **versions_of(TOOLS)}
+
+
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """What is installed of `names`."""
+    found = {}
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

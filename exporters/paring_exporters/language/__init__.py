@@ -67,7 +67,6 @@ class ExportedLanguage:
 
     entry: Path
     in_place: Path | None
-    filter: tuple[Path, ...]  # a graph a layer
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     facts: dict[str, Any] = field(default_factory=dict)
@@ -109,9 +108,7 @@ def export(decoder: Decoder, request: LanguageRequest, folder: Path) -> Exported
         "nodes": nodes,
     }
     in_place = folder / IN_PLACE if request.in_place else None
-    count = 0 if request.filter is None else gem_filter.filter_layer(request.filter, len(decoder.layers)) + 1
-    chosen = tuple(folder / FILTER.format(index) for index in range(count))
-    return ExportedLanguage(folder / ENTRY, in_place, chosen, inputs, outputs, facts)
+    return ExportedLanguage(folder / ENTRY, in_place, inputs, outputs, facts)
 
 
 def generation_facts(

@@ -27,16 +27,10 @@ from .parity import Prompt
 Choice = tuple[np.ndarray, np.ndarray]  # scores [B, S] fp32, and the columns that stay [B, K]
 
 
-@dataclass(frozen=True)
-class FilterGraph:
-    """The filter's graphs, as a runtime runs them."""
-
-    layers: FilterLayers
-
-    def choose(self, ids: np.ndarray, k: int, pin: tuple[int, int]) -> Choice:
-        """Read prompts [B, S] by chunks and keep the k best tokens of each row."""
-        scores = read_scores(self.layers, ids)
-        return scores, np.array([best(row, k, pin) for row in scores])
+def choose(layers: FilterLayers, ids: np.ndarray, k: int, pin: tuple[int, int]) -> Choice:
+    """Read prompts [B, S] as a runtime does and keep the k best tokens of each row."""
+    scores = read_scores(layers, ids)
+    return scores, np.array([best(row, k, pin) for row in scores])
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ def lengths_for(k: int, most: int) -> list[int]:
 def compare(
     decoder: Decoder,
     config: Config,
-    graph: FilterGraph,
+    layers: FilterLayers,
     batches: tuple[int, ...],
     precision: str,
     atol: float | None = None,
@@ -75,7 +69,7 @@ def compare(
     Args:
         decoder: the reference, in fp32.
         config: the filter's.
-        graph: what was exported.
+        layers: what was exported.
         batches: numbers of rows, in turn.
         precision: which tolerance applies.
         atol, rtol: of the scores, in place of the precision's own.
@@ -94,7 +88,7 @@ def compare(
             rng = np.random.default_rng((length, *pin))
             ids = rng.integers(0, decoder.vocabulary, (batch, length))
             scores, columns = expected(decoder, config, ids, pin)
-            found = graph.choose(ids, config.k, pin)
+            found = choose(layers, ids, config.k, pin)
             case = _case((scores, columns), found, pin, tolerance, TIE_MARGIN[precision])
             cases.append(case)
             chosen = np.take_along_axis(ids, found[1], axis=1)

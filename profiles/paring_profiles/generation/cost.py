@@ -135,7 +135,7 @@ def filtering(model: LanguageModel, layer: int, length: int, capacity: int) -> F
         feeds["input_ids"] = np.zeros((1, length), np.int64)
     else:
         feeds["hidden"] = np.zeros((1, length, model.filter.hidden_size), model.dtype)
-    for part in ("key",) if layer == model.filter.layer else ("key", "value"):
+    for part in model.filter.parts(layer):
         feeds[f"cache.{part}"] = np.zeros(model.cache_shape(1, capacity), model.dtype)
     return feeds
 

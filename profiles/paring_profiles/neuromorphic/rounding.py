@@ -5,7 +5,7 @@ and thresholds are whole numbers of the same unit. The unit is a real number, or
 shifts, and the one with the least squared error of the weights. The rounded graph is in units, so that a run
 of it computes what the chip's integers do, and thresholds are compared exactly.
 
-Saturation of membranes is not simulated: `Rounded.needs_bits` says how wide they could get at the very most.
+Saturation of membranes is not simulated: `Rounded.needs_bits` says how wide one step could make them.
 """
 
 from __future__ import annotations

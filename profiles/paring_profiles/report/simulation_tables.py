@@ -87,16 +87,14 @@ def sentences(told: Told) -> list[str]:
 def _saturation(found: Simulation) -> list[str]:
     """Whether membranes would have outgrown the chip's."""
     held = found.chip.limits.state_bits.value
-    wide = {
-        layer.label: found.seen_bits.get(name, 0)
-        for name, layer in found.placed.network.layers.items()
-        if found.rounding.layers[name].needs_bits > held
-    }
-    over = [f"{label} {bits}" for label, bits in wide.items() if bits > held]
+    layers = found.placed.network.layers.items()
+    seen = {name: found.seen_bits.get(name, 0) for name, _ in layers}
+    over = [f"{layer.label} {seen[name]}" for name, layer in layers if seen[name] > held]
     if over:
         return [f"Membranes outgrew the chip's {held} bits, which is not simulated: {', '.join(over)} bits."]
+    wide = [seen[name] for name, _ in layers if found.rounding.layers[name].needs_bits > held]
     if wide:
-        told = f"{max(wide.values())} bits were the most seen in {min(TIMED, found.samples)} images"
+        told = f"{max(wide)} bits were the most seen in {min(TIMED, found.samples)} images"
         return [f"Membranes of {held} bits could saturate if all senders spiked at once; {told}."]
     return []
 
@@ -205,7 +203,7 @@ def layer_table(found: Simulation) -> Table:
     """One row for each layer."""
     header = (
         "Layer", "Shape", "Neurons", "Fan-in", "Connections", "Cores", "Held", "Spikes a step",
-        "Rounding error", "State bits seen / at most",
+        "Rounding error", "State bits seen / of one step",
     )  # fmt: skip
     placed, last = found.placed, chosen(found)
     rows = []

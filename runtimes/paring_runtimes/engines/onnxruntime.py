@@ -213,9 +213,10 @@ def _shared_arena(ort: Any) -> bool:
     False where the process has one already.
     """
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    as_asked = ort.OrtArenaCfg({"arena_extend_strategy": 0})
+    # By doubling: chunks of a prompt differ in size, and blocks of just that size would not be reused.
+    doubling = ort.OrtArenaCfg({"arena_extend_strategy": 0})
     try:
-        ort.create_and_register_allocator(memory, as_asked)
+        ort.create_and_register_allocator(memory, doubling)
     except Exception:  # its errors share no base class
         return False
     return True

@@ -43,16 +43,12 @@ class FilterLayers:
         """
         path = self._folder / self.facts.files[layer]
         native = self._engine.open_session(path, self._options)
-        caches = [f"cache.{part}" for part in self.parts(layer)]
+        caches = [f"cache.{part}" for part in self.facts.parts(layer)]
         inputs = {"hidden" if layer else "input_ids", "positions", "length", *caches}
-        outputs = [self.output(layer), *(f"updated.{part}" for part in self.parts(layer))]
+        outputs = [self.output(layer), *(f"updated.{part}" for part in self.facts.parts(layer))]
         kind = f"layer {layer} of a prompt filter that reads layer by layer"
         check_graph(path, native, self.model, inputs, outputs, caches, kind)
         return native
-
-    def parts(self, layer: int) -> tuple[str, ...]:
-        """Which buffers a layer has: the one that scores needs no values."""
-        return ("key",) if layer == self.facts.layer else ("key", "value")
 
     def output(self, layer: int) -> str:
         """What a layer gives."""
@@ -90,7 +86,7 @@ def read_layer(layers: FilterLayers, layer: int, chunks: list[NDArray[Any]], len
     native, model, batch = layers.open(layer), layers.model, len(chunks[0])
     buffers: dict[str, NDArray[Any]] = {}
     for number, (start, tokens, capacity) in enumerate(reading_plan(length, 1)):
-        for part in layers.parts(layer):
+        for part in layers.facts.parts(layer):
             old = buffers.get(part)
             if old is None or old.shape[2] < capacity:
                 buffers[part] = lengthened(old, model, batch, capacity)

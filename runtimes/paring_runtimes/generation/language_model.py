@@ -38,6 +38,10 @@ class FilterModel:
     pin_first: int
     pin_last: int
 
+    def parts(self, layer: int) -> tuple[str, ...]:
+        """Which buffers a layer has: the one that scores needs no values."""
+        return ("key",) if layer == self.layer else ("key", "value")
+
 
 @dataclass(frozen=True)
 class LanguageModel:

@@ -198,7 +198,7 @@ def test_a_layer_reads_the_whole_prompt_before_the_next_is_opened(filtering: Gen
     assert scores.dtype == np.float32
     assert np.array_equal(scores, ids)
     assert watched.calls == [
-        (layer, tokens, {f"cache.{part}": rows for part in chooser.parts(layer)})
+        (layer, tokens, {f"cache.{part}": rows for part in chooser.facts.parts(layer)})
         for layer in (0, 1)
         for _, tokens, rows in reading_plan(1100, 1)
     ]

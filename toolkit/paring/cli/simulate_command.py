@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 from paring_runtimes.errors import InputError
 
 from ..api import extras
+from ..versions import versions_of
 from .output import Json, console, print_json, stages, table
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _simulated(
         data=asked.data,
         source_accuracy=quality.get("before") if quality.get("metric") == "top-1 accuracy" else None,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        tools=_versions(),
+        tools=versions_of(TOOLS),
     )
 
 
@@ -206,13 +206,3 @@ def _coding(file: Path, wanted: str | None) -> Coding:
         np.asarray(held.get(key, default)).item() for key, default in (("scale", 1.0), ("seed", 0))
     )
     return Coding(name, float(scale), int(seed))
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in TOOLS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -132,7 +132,7 @@ def _verify_filter(
     cases, kept = filter_parity.compare(
         decoder,
         config,
-        filter_parity.FilterGraph(FilterLayers(folder, model, engines()["onnxruntime"], Options())),
+        FilterLayers(folder, model, engines()["onnxruntime"], Options()),
         wanted.batch_sizes,
         precision,
         wanted.atol,
