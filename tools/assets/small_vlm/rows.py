@@ -79,6 +79,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def weighted(self, times: dict[str, int]) -> torch.Tensor:
+        """Every row's place, as often as `times` says of its kind, or once."""
+        often = torch.tensor([times.get(row.kind, 1) for row in self.rows])
+        return torch.repeat_interleave(torch.arange(len(self.rows)), often)
+
     def batch(self, places: torch.Tensor, device: torch.device) -> Batch:
         """The rows at `places`, cut behind the longest."""
         asked = self.asked[places]
@@ -150,8 +155,9 @@ def joined(parts: Sequence[tuple[list[np.ndarray], list[Row]]]) -> tuple[list[np
     return images, rows
 
 
-def places(count: int, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Batches of places, shuffled anew every time all have been seen; without an end."""
+def places(rows: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Batches of `rows` [N], shuffled anew every time all have been seen; without an end."""
+    count = len(rows)
     while True:
-        order = torch.randperm(count, generator=generator)
+        order = rows[torch.randperm(count, generator=generator)]
         yield from order[: count // size * size].split(size)

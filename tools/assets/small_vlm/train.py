@@ -1,12 +1,12 @@
 """Train the small VLM: a frozen ViT-S/14, a projector or QueCC's compressor, SmolLM2-135M with adapters.
 
     python tools/assets/small_vlm/train.py OUT --vit FOLDER --llm FOLDER --easy-vqa WHEEL [--minutes 7]
-        [--scenes 10000] [--batch 128] [--device cuda] [--init FILE]
+        [--scenes 10000] [--batch 128] [--device cuda] [--init FILE] [--whole 0.4] [--more number=3] [--compile]
 
 Every step reads a batch of easy-VQA and of composed scenes with all 256 patches (cross-entropy of the
-answers) and with two smaller counts of visual tokens, whose compressor also learns from the logits at 256.
-First projector and compressor learn alone, then with the adapters. The schedule follows the time that is
-given, so that a slower device makes fewer steps. OUT gets `small_vlm.safetensors`, fp16: what was trained,
+answers) and, behind the share `--whole` of the time, with two smaller counts of visual tokens, whose compressor
+also learns from the logits at 256. First projector and compressor learn alone, then with the adapters. The
+schedule follows the time that is given, so that a slower device makes fewer steps. OUT gets `small_vlm.safetensors`, fp16: what was trained,
 and `small_vlm.json`: accuracy on images that were not seen in training, by kind of question and by count.
 """
 
@@ -45,7 +45,7 @@ from transformers import AutoTokenizer
 
 WHOLE = GRID[0] * GRID[1]
 ALONE = 0.12  # share of the time in which the adapters rest
-RATES = {"parts": 1e-3, "adapters": 4e-4}
+RATES = {"parts": 1e-3, "adapters": 8e-4}
 WARM_UP = 0.03
 
 
@@ -55,6 +55,12 @@ def rate(share: float, begin: float = 0.0) -> float:
         return 0.0
     own = (share - begin) / (1 - begin)
     return min(own / WARM_UP, 0.5 * (1 + math.cos(math.pi * min(own, 1.0))))
+
+
+def weight(told: str) -> tuple[str, int]:
+    """`number=3` as a kind of question and how often it is read."""
+    kind, _, times = told.partition("=")
+    return kind, int(times)
 
 
 class Trainer:
@@ -85,6 +91,9 @@ class Trainer:
             print(f"{name}: {len(images)} images, {len(rows)} questions", flush=True)
         self.lm = language_model(arguments.llm, self.device)
         self.parts = Parts().to(self.device)
+        if arguments.compile:  # eager, the memory's speed limits the small layers
+            for layer in self.lm.base_model.model.model.layers:
+                layer.compile(dynamic=True)
         self.before = torch.tensor(self.rows["train"].before, device=self.device)
         adapters = [own for own in self.lm.parameters() if own.requires_grad]
         self.groups = {"parts": list(self.parts.parameters()), "adapters": adapters}
@@ -105,25 +114,29 @@ class Trainer:
             teacher = answer_logits(self.lm, self.before, self.parts(levels, WHOLE, None), batch)
             losses = {WHOLE: loss_of(teacher, batch)}
             losses[WHOLE].backward()
-            state = question_state(self.lm, batch)
+            state = question_state(self.lm, batch) if counts else None
             for tokens in counts:
                 logits = answer_logits(self.lm, self.before, self.parts(levels, tokens, state), batch)
                 losses[tokens] = loss_of(logits, batch, teacher)
                 losses[tokens].backward()
-        torch.nn.utils.clip_grad_norm_([own for group in self.groups.values() for own in group], 1.0)
+        learning = [own for group in self.groups.values() for own in group if own.grad is not None]
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return {tokens: loss.detach() for tokens, loss in losses.items()}
 
-    def train(self, seconds: float, size: int, seed: int) -> int:
+    def train(self, arguments: argparse.Namespace) -> int:
         """Steps until the time is over; how many they were."""
         begin, step = monotonic(), 0
-        stream = data.places(len(self.rows["train"]), size, torch.Generator().manual_seed(seed))
-        while (share := (monotonic() - begin) / seconds) < 1:
+        rows = self.rows["train"].weighted(dict(arguments.more))
+        stream = data.places(rows, arguments.batch, torch.Generator().manual_seed(arguments.seed))
+        alone = ALONE if arguments.init is None else 0.0
+        while (share := (monotonic() - begin) / (60 * arguments.minutes)) < 1:
             for group in self.optimizer.param_groups:
-                after = ALONE if group["name"] == "adapters" else 0.0
+                after = alone if group["name"] == "adapters" else 0.0
                 group["lr"] = RATES[group["name"]] * rate(share, after)
-            losses = self.step(next(stream), ((1, 16), (4, 36))[step % 2])
+            counts = () if share < arguments.whole else ((1, 16), (4, 36))[step % 2]
+            losses = self.step(next(stream), counts)
             step += 1
             if step % 50 == 0:
                 told = ", ".join(f"{tokens}: {loss:.3f}" for tokens, loss in losses.items())
@@ -185,12 +198,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", type=Path, help="go on from a small_vlm.safetensors, with new rates")
+    parser.add_argument("--whole", type=float, default=0.0, help="share of the time that reads 256 tokens alone")
+    parser.add_argument("--more", type=weight, nargs="*", default=[], help="KIND=N: its questions N times")
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(arguments)
     if arguments.init is not None:
         trainer.load(arguments.init)
-    steps = trainer.train(60 * arguments.minutes, arguments.batch, arguments.seed)
+    steps = trainer.train(arguments)
     trainer.save(arguments.output)
     told: dict[str, Any] = {"steps": steps, "batch": arguments.batch, "trained": {}, "region_mean": {}}
     for tokens in (WHOLE, *STRIDES):
