@@ -60,7 +60,12 @@ def answers(
     if not file.is_file():
         folder = told.work / name
         paring.convert(
-            f"hf:{told.small}", folder, transforms=steps, overwrite=True, export={"baseline": False}
+            f"hf:{told.small}",
+            folder,
+            transforms=steps,
+            overwrite=True,
+            export={"baseline": False},
+            verify={"batch_sizes": [1, 2], "seeds": [0], "steps": 4},
         )
         with paring_runtimes.load(folder) as session:
             found = ask(session, data, Asking.of(Data(source=f"vqa:{told.scenes}")))

@@ -1,13 +1,15 @@
 """Train the small VLM: a frozen ViT-S/14, a projector or QueCC's compressor, SmolLM2-135M with adapters.
 
     python tools/assets/small_vlm/train.py OUT --vit FOLDER --llm FOLDER --easy-vqa WHEEL [--minutes 7]
-        [--scenes 10000] [--batch 128] [--device cuda] [--init FILE] [--whole 0.4] [--more number=3] [--compile]
+        [--scenes 10000] [--batch 128] [--device cuda] [--init FILE] [--whole 0.4] [--more number=3]
+        [--alone] [--compile]
 
 Every step reads a batch of easy-VQA and of composed scenes with all 256 patches (cross-entropy of the
-answers) and, behind the share `--whole` of the time, with two smaller counts of visual tokens, whose compressor
-also learns from the logits at 256. First projector and compressor learn alone, then with the adapters. The
-schedule follows the time that is given, so that a slower device makes fewer steps. OUT gets `small_vlm.safetensors`, fp16: what was trained,
-and `small_vlm.json`: accuracy on images that were not seen in training, by kind of question and by count.
+answers) and, behind the share `--whole` of the time, with two smaller counts of visual tokens, whose
+compressor also learns from the logits at 256. First projector and compressor learn alone, then with the
+adapters. `--alone` trains the compressors by themselves, all counts in a step. The schedule follows the time
+that is given, so that a slower device makes fewer steps. OUT gets `small_vlm.safetensors`, fp16: what was
+trained, and `small_vlm.json`: accuracy on images that were not seen in training, by kind and by count.
 """
 
 from __future__ import annotations
@@ -63,6 +65,11 @@ def weight(told: str) -> tuple[str, int]:
     return kind, int(times)
 
 
+def adapters_of(lm: Any) -> list[torch.nn.Parameter]:
+    """What is trained of the language model."""
+    return [own for own in lm.parameters() if own.requires_grad]
+
+
 class Trainer:
     """The loop's state."""
 
@@ -95,8 +102,11 @@ class Trainer:
             for layer in self.lm.base_model.model.model.layers:
                 layer.compile(dynamic=True)
         self.before = torch.tensor(self.rows["train"].before, device=self.device)
-        adapters = [own for own in self.lm.parameters() if own.requires_grad]
-        self.groups = {"parts": list(self.parts.parameters()), "adapters": adapters}
+        self.groups = {"parts": list(self.parts.parameters()), "adapters": adapters_of(self.lm)}
+        if arguments.alone:
+            self.groups = {"parts": list(self.parts.compressors.parameters()), "adapters": []}
+            for resting in (*adapters_of(self.lm), *self.parts.projector.parameters()):
+                resting.requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             [{"params": own, "name": name} for name, own in self.groups.items()], weight_decay=0.01
         )
@@ -119,11 +129,29 @@ class Trainer:
                 logits = answer_logits(self.lm, self.before, self.parts(levels, tokens, state), batch)
                 losses[tokens] = loss_of(logits, batch, teacher)
                 losses[tokens].backward()
+        self.update()
+        return {tokens: loss.detach() for tokens, loss in losses.items()}
+
+    def step_alone(self, places: torch.Tensor) -> dict[int, torch.Tensor]:
+        """One step of the compressors by themselves, every count; projector and adapters rest."""
+        batch = self.rows["train"].batch(places, self.device)
+        losses = {}
+        with self.autocast():
+            levels = self.images["train"][batch.image].to(dtype_on(self.device))
+            state = question_state(self.lm, batch)
+            for tokens in STRIDES:
+                logits = answer_logits(self.lm, self.before, self.parts(levels, tokens, state), batch)
+                losses[tokens] = loss_of(logits, batch)
+                losses[tokens].backward()
+        self.update()
+        return {tokens: loss.detach() for tokens, loss in losses.items()}
+
+    def update(self) -> None:
+        """The optimizer's step; gradients are clipped together and forgotten."""
         learning = [own for group in self.groups.values() for own in group if own.grad is not None]
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return {tokens: loss.detach() for tokens, loss in losses.items()}
 
     def train(self, arguments: argparse.Namespace) -> int:
         """Steps until the time is over; how many they were."""
@@ -135,8 +163,9 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 after = alone if group["name"] == "adapters" else 0.0
                 group["lr"] = RATES[group["name"]] * rate(share, after)
+            places = next(stream)
             counts = () if share < arguments.whole else ((1, 16), (4, 36))[step % 2]
-            losses = self.step(next(stream), counts)
+            losses = self.step_alone(places) if arguments.alone else self.step(places, counts)
             step += 1
             if step % 50 == 0:
                 told = ", ".join(f"{tokens}: {loss:.3f}" for tokens, loss in losses.items())
@@ -198,8 +227,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", type=Path, help="go on from a small_vlm.safetensors, with new rates")
-    parser.add_argument("--whole", type=float, default=0.0, help="share of the time that reads 256 tokens alone")
+    parser.add_argument("--whole", type=float, default=0.0, help="share of the time with 256 tokens only")
     parser.add_argument("--more", type=weight, nargs="*", default=[], help="KIND=N: its questions N times")
+    parser.add_argument("--alone", action="store_true", help="the compressors learn by themselves")
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
