@@ -98,3 +98,35 @@ def test_signal_to_noise() -> None:
     signal = np.ones(100)
     assert signal_to_noise_db(signal, signal + 0.1) == pytest.approx(20.0)
     assert signal_to_noise_db(signal, signal) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("own", "held"), [(0.0, 30.0), (10 ** (-31 / 20), 28.0), (10 ** (-40 / 20), 30.0), (0.3, 20.0)]
+)
+def test_a_rounded_model_is_held_to_what_rounding_costs(own: float, held: float) -> None:
+    """`own`: the rounding's noise as a share of the signal."""
+    rng = np.random.default_rng(0)
+    signal = rng.standard_normal((4, 50)).astype(np.float32)
+
+    def noisy(share: float) -> np.ndarray:
+        noise = rng.standard_normal(signal.shape)
+        norms = np.linalg.norm(signal, axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
+        return (signal + share * norms * noise).astype(np.float32)
+
+    unrounded = noisy(own)
+
+    def judged(share: float):  # type: ignore[no-untyped-def]
+        return compare(
+            lambda pixels: ({"y": signal}, None),
+            lambda pixels: {"y": noisy(share)},
+            [CASE],
+            "fp32",
+            unrounded=lambda pixels: {"y": unrounded},
+        )
+
+    limit = 10 ** (-held / 20)
+    assert judged(limit * 0.97).passed
+    failed = judged(limit * 1.03)
+    assert not failed.passed
+    assert failed.min_snr_db == pytest.approx(held, abs=0.3)
+    assert "signal-to-noise ratio below" in str(failed.failure())
