@@ -148,6 +148,14 @@ def _tvm() -> Finding:
     return _try("TVM", "tvm", "tvm", lambda: f"tvm {_version_of('tvm')}")
 
 
+def _openvino() -> Finding:
+    def use() -> str:
+        devices = ", ".join(import_module("openvino").Core().available_devices)
+        return f"openvino {version('openvino')}, devices {devices}"
+
+    return _try("OpenVINO", "openvino", "openvino", use)
+
+
 def _version_of(module: str) -> str:
     return str(import_module(module).__version__)
 
@@ -171,4 +179,5 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _reports,
     _tensorrt,
     _tvm,
+    _openvino,
 )
