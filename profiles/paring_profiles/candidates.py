@@ -12,7 +12,12 @@ from paring_runtimes.errors import InputError
 from paring_runtimes.manifest import Manifest
 
 
-def check(paths: Sequence[str | Path], settings: Settings, names: Sequence[str] | None) -> None:
+def check(
+    paths: Sequence[str | Path],
+    settings: Settings,
+    names: Sequence[str] | None,
+    engines: Sequence[str] | None = None,
+) -> None:
     """Check what `profile` is asked for.
 
     Raises:
@@ -22,6 +27,8 @@ def check(paths: Sequence[str | Path], settings: Settings, names: Sequence[str] 
         raise InputError(f"profile: expected a list of at least one path, given {paths!r}")
     if names is not None and len(names) != len(paths):
         raise InputError(f"profile: {len(paths)} paths and {len(names)} names; give one a path")
+    if engines is not None and len(engines) != len(paths):
+        raise InputError(f"profile: {len(paths)} paths and {len(engines)} engines; give one a path")
     if names is not None and len(set(names)) < len(names):
         raise InputError(f"profile: names must differ, given {', '.join(names)}")
     for what, sizes in (("batch_sizes", settings.batch_sizes), ("prompt_tokens", settings.prompt_tokens)):
@@ -33,12 +40,13 @@ def check(paths: Sequence[str | Path], settings: Settings, names: Sequence[str] 
         )
 
 
-def default_names(paths: Sequence[str | Path]) -> list[str]:
-    """Return the files' stems and the folders' names; a number tells equal ones apart."""
+def default_names(paths: Sequence[str | Path], engines: Sequence[str] | None = None) -> list[str]:
+    """Return the files' stems and the folders' names, with the engines chosen; numbers tell equals apart."""
     names: list[str] = []
     for number, path in enumerate(map(Path, paths), 1):
         where = path.resolve()
         name = where.stem if where.suffix == ".onnx" else where.name
+        name = name if engines is None else f"{name} on {engines[number - 1]}"
         names.append(name if name not in names else f"{name}-{number}")
     return names
 

@@ -26,6 +26,7 @@ from paring_profiles.result import (
     Settings,
 )
 from paring_profiles.statistics import paired_ratio, verdict
+from paring_runtimes.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +41,7 @@ class _Subject:
     name: str
     path: Path
     session: paring_runtimes.Session
+    engine: str | None
     feeds: dict[int, dict[str, NDArray[Any]]] = field(default_factory=dict)  # by batch size
     counts: dict[int, macs.MacCount] = field(default_factory=dict)
     memory: memory.MemoryUse | None = None
@@ -64,6 +66,7 @@ def profile(
     settings: Settings = Settings(),  # noqa: B008  frozen
     names: Sequence[str] | None = None,
     progress: Progress | None = None,
+    engines: Sequence[str] | None = None,
 ) -> Profile:
     """Measure artifacts (or bare ONNX files) against the first of them.
 
@@ -77,28 +80,35 @@ def profile(
         settings: how to measure.
         names: one a path; by default from the file names.
         progress: called with what is being done and how much of all is done, 0 to 1.
+        engines: one a path; by default the one that runs the artifact's format.
 
     Raises:
-        InputError: nothing to measure, names that clash, a size that a model does not take, or language
-            models beside others.
+        InputError: nothing to measure, names that clash, a size that a model does not take, language models
+            beside others, or an engine for one.
         ArtifactError, EngineError, MissingExtraError: see `paring_runtimes.load`.
     """
-    check(paths, settings, names)
+    check(paths, settings, names, engines)
     if any(is_generative(path) for path in paths):
+        if engines is not None:
+            raise InputError("engines: a language model runs on the engine of its format")
         return profile_generation(paths, settings, names, progress)
     say = progress or (lambda _what, _share: None)
     here = machine.describe()
     cores = machine.usable_cores()
     sentences = noise.in_surroundings(settings.threads, cores, here.load_1m, here.cores_logical)
     with ExitStack() as stack:
-        subjects = _open(stack, paths, names, settings)
+        subjects = _open(stack, paths, names, engines, settings)
         for subject in subjects:
             say(f"counting multiply-accumulates of {subject.name}", 0.0)
             _prepare(subject, settings)
         for subject in subjects:
             say(f"measuring memory of {subject.name}", 0.05)
             subject.memory = memory.measure(
-                subject.path, max(settings.batch_sizes), settings.threads, settings.dims
+                subject.path,
+                max(settings.batch_sizes),
+                settings.threads,
+                settings.dims,
+                engine=subject.engine,
             )
         for number, batch_size in enumerate(settings.batch_sizes):
             share = 1 / len(settings.batch_sizes)
@@ -125,15 +135,18 @@ def _open(
     stack: ExitStack,
     paths: Sequence[str | Path],
     names: Sequence[str] | None,
+    engines: Sequence[str] | None,
     settings: Settings,
 ) -> list[_Subject]:
+    chosen = engines or [None] * len(paths)
     return [
         _Subject(
             name,
             Path(path),
-            stack.enter_context(paring_runtimes.load(path, threads=settings.threads)),
+            stack.enter_context(paring_runtimes.load(path, engine=engine, threads=settings.threads)),
+            engine,
         )
-        for name, path in zip(names or default_names(paths), paths, strict=True)
+        for name, path, engine in zip(names or default_names(paths, engines), paths, chosen, strict=True)
     ]
 
 
@@ -189,7 +202,7 @@ def _method(subject: _Subject, settings: Settings, settle_s: float) -> str:
 
 
 def _time_operators(subject: _Subject, settings: Settings) -> None:
-    if subject.is_onnx:
+    if subject.is_onnx and subject.session.engine.startswith("onnxruntime "):
         for batch_size in settings.batch_sizes:
             subject.operators[str(batch_size)] = operators.measure(
                 subject.path, subject.feeds[batch_size], settings.threads

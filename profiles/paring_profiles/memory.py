@@ -50,13 +50,15 @@ def measure(
     threads: int,
     dims: Mapping[str, int] | None = None,
     seed: int = 0,
+    engine: str | None = None,
 ) -> MemoryUse:
-    """Open and run an artifact in a process of its own.
+    """Open and run an artifact in a process of its own, on its own engine or the one named.
 
     Raises:
         EngineError: that process failed; the message ends with what it said.
     """
     request = {"batch_size": batch_size, "threads": threads, "dims": dict(dims or {}), "seed": seed}
+    request["engine"] = engine
     return measure_apart(path, request)
 
 
@@ -117,12 +119,13 @@ def measure_here(request: Mapping[str, Any]) -> MemoryUse:
     """Measure in this process; only meaningful in a fresh one."""
     import paring_runtimes
 
+    engine = request.get("engine")
     with suppress(ImportError):  # `load` says what is missing
-        importlib.import_module("onnxruntime")  # importing it is no part of loading an artifact
+        importlib.import_module(engine or "onnxruntime")  # importing it is no part of loading an artifact
     before = _resident_bytes()
     _forget_peak()
     begin = time.perf_counter_ns()
-    with paring_runtimes.load(request["path"], threads=request["threads"]) as session:
+    with paring_runtimes.load(request["path"], engine=engine, threads=request["threads"]) as session:
         load_ms = (time.perf_counter_ns() - begin) / 1e6
         if "prompt_tokens" in request:
             _answer(session, request)

@@ -186,3 +186,19 @@ def test_timing_leaves_the_results_alone(mlp):
         before = session.run({"x": x})["y3"]
         profile([path], dataclasses.replace(QUICK, batch_sizes=(1,)))
         assert np.array_equal(session.run({"x": x})["y3"], before)
+
+
+def test_one_artifact_on_two_engines(mlp):
+    pytest.importorskip("openvino")
+    path = mlp(4, "shallow.onnx")
+    found = profile([path, path], QUICK, engines=["onnxruntime", "openvino"])
+    ours, theirs = found.candidates
+    assert (ours.name, theirs.name) == ("shallow on onnxruntime", "shallow on openvino")
+    assert ours.latency[0].method.startswith("onnxruntime ")
+    assert theirs.latency[0].method.startswith("openvino ")
+    assert ours.macs == theirs.macs
+    assert ours.operators
+    assert not theirs.operators
+    assert theirs.peak_memory_bytes
+    with pytest.raises(InputError, match="2 paths and 1 engines"):
+        profile([path, path], QUICK, engines=["openvino"])

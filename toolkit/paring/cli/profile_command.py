@@ -25,6 +25,10 @@ def profile(
         Path | None, typer.Option("--output", "-o", help="write the report into this folder")
     ] = None,
     name: Annotated[list[str] | None, typer.Option(help="one an artifact, in order; repeatable")] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="one an artifact, in order, see `paring list engines`"),
+    ] = None,
     batch: Annotated[list[int] | None, typer.Option("--batch", "-b", help="batch size; repeatable")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="default: the physical cores")] = None,
     min_runs: Annotated[int, typer.Option(min=1, help="timed runs a candidate, at least")] = 100,
@@ -63,7 +67,7 @@ def profile(
         "image": None if image is None else str(image),
     }
     paths = [item.removeprefix("onnx:") for item in artifacts]
-    found = measure(paths, name, settings, json)
+    found = measure(paths, name, settings, json, engine)
     written = None
     if output is not None:
         from ..api import report
@@ -77,7 +81,13 @@ def profile(
         console.print(f"report    {written.html}", soft_wrap=True, highlight=False)
 
 
-def measure(paths: list[str], names: list[str] | None, settings: dict[str, Any], quiet: bool) -> Any:
+def measure(
+    paths: list[str],
+    names: list[str] | None,
+    settings: dict[str, Any],
+    quiet: bool,
+    engines: list[str] | None = None,
+) -> Any:
     """Profile with a progress bar on standard error."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with extras("profiling"), Progress(*columns, console=errors, disable=quiet) as bar:
@@ -89,7 +99,7 @@ def measure(paths: list[str], names: list[str] | None, settings: dict[str, Any],
         def tell(stage: str, share: float) -> None:
             bar.update(task, description=stage, completed=share)
 
-        return run(paths, Settings(**settings), names=names, progress=tell)
+        return run(paths, Settings(**settings), names=names, progress=tell, engines=engines)
 
 
 def show(found: Any) -> None:
