@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +26,7 @@ from .data import ImageData, Preprocess
 from .mixture_facts import expert_shares
 from .parameters import parameter_count
 from .quality import correct
+from .quantizing import quantised, scheme_of
 from .recipe import Recipe, dump_recipe
 from .robustness import Conditions
 from .transforming import described
@@ -84,8 +85,10 @@ class Built:
     under_corruption: np.ndarray | None
 
 
-def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
+def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[torch.Tensor] = ()) -> Built:
     """Write one artifact's files into `folder`. `role` is "baseline", "transformed" or "model".
+
+    `images` are what steps of int8_static are fitted to, in batches; a baseline is in floats.
 
     Raises:
         ExportError: the model cannot be exported.
@@ -95,6 +98,14 @@ def build(job: Job, model: nn.Module, folder: Path, role: str) -> Built:
     exported = _export(job, model, folder, role)
     with paring_runtimes.load(exported.entry) as session:
         found = _verify(job, model, session, exported, role)
+    scheme = None if role == "baseline" else scheme_of(job.recipe)
+    if scheme is not None:
+        job.progress(f"quantising the {role} to {scheme.precision}")
+        told = quantised(
+            exported.entry, scheme, [i.numpy() for i in images], _cases(job), job.source.output_names
+        )
+        exported.facts.update(precision=scheme.precision, quantization=told)
+    with paring_runtimes.load(exported.entry) as session:
         answers, under_corruption = _answers(job, session, role)
     _keep_sources(job, folder)
     if role == "transformed" and job.data is not None:
@@ -167,7 +178,7 @@ def _export(job: Job, model: nn.Module, folder: Path, role: str) -> Exported:
         input_name=source.input_name,
         output_names=names,
         opset=wanted.opset or DEFAULT_OPSET,
-        precision=wanted.precision,
+        precision=_of_floats(job),
         dynamic=tuple(wanted.dynamic),
         size_step=_patch_size(model),
         optimizer=wanted.optimizer,
@@ -186,7 +197,7 @@ def _patch_size(model: nn.Module) -> int:
 
 
 def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, role: str) -> parity.Parity:
-    wanted, export, names = job.recipe.verify, job.recipe.export, job.source.output_names
+    wanted, names = job.recipe.verify, job.source.output_names
     flavour = exported.facts.get("shift", {}).get("flavour", "float")
     plain = model
     if flavour != "float" and flavour != "dequantize":
@@ -201,18 +212,13 @@ def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, ro
         values = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
         return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
-    channels, height, width = job.source.input_shape
-    sizes = [(height, width)]
-    if "image_size" in export.dynamic:
-        sizes += list(wanted.image_sizes)
-    batches = wanted.batch_sizes if "batch" in export.dynamic else (1,)
-    inputs = parity.cases(channels, sizes, batches, wanted.seeds)
-    with torch_reference(model, names, exported, export.precision) as reference:
+    inputs = _cases(job)
+    with torch_reference(model, names, exported, _of_floats(job)) as reference:
         result = parity.compare(
             reference,
             artifact,
             inputs,
-            export.precision,
+            _of_floats(job),
             wanted.atol,
             wanted.rtol,
             lambda name: job.progress(f"verifying the {role}: {name}"),
@@ -225,6 +231,19 @@ def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, ro
         where = "" if locate is None else f"; {locate(exported, bad.pixels, (result.atol, result.rtol))}"
         raise ParityError(f"the exported {role} differs from PyTorch: {failure}{where}")
     return result
+
+
+def _of_floats(job: Job) -> str:
+    """The precision in which the graph is exported and compared with PyTorch; integers come after."""
+    return "fp16" if job.recipe.export.precision == "fp16" else "fp32"
+
+
+def _cases(job: Job) -> list[parity.Case]:
+    wanted, dynamic = job.recipe.verify, job.recipe.export.dynamic
+    channels, height, width = job.source.input_shape
+    sizes = [(height, width), *(wanted.image_sizes if "image_size" in dynamic else ())]
+    batches = wanted.batch_sizes if "batch" in dynamic else (1,)
+    return parity.cases(channels, sizes, batches, wanted.seeds)
 
 
 def _keep_sources(job: Job, folder: Path) -> None:

@@ -99,7 +99,7 @@ def open_questions(wanted: Data, model: str | None, progress: Progress) -> Quest
 def calibration_batches(
     recipe: Recipe, preprocess: Preprocess, progress: Progress, otherwise: np.ndarray | None = None
 ) -> list[torch.Tensor]:
-    """The images that the recipe's transforms are fitted to, as the model takes them, in batches.
+    """The images that transforms, or steps of int8_static, are fitted to, in batches as the model takes them.
 
     Args:
         recipe: with the key `calibration`, or none is read.
@@ -116,7 +116,8 @@ def calibration_batches(
     from .transforms import discover
 
     wanted, known = recipe.calibration, discover()
-    if not any(hasattr(known[step.name], "calibrate") for step in recipe.transforms):
+    static = recipe.export.precision == "int8_static"
+    if not static and not any(hasattr(known[step.name], "calibrate") for step in recipe.transforms):
         if wanted is not None:
             raise RecipeError("calibration: no transform of the recipe is fitted to images; leave it out")
         return []

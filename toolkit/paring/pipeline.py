@@ -17,6 +17,7 @@ from .gates import gate
 from .language import convert_language
 from .opening import Progress, calibration_batches, open_images, open_source, preprocessing
 from .quality import Quality, quality
+from .quantizing import check_integers, scheme_of
 from .recipe import Recipe
 from .recover.folder import read_recovery
 from .robustness import robustness
@@ -52,6 +53,7 @@ def convert(
     """
     recovery = None if recovered is None else read_recovery(recovered)
     source = open_source(recipe, allow, progress)
+    check_integers(recipe, source)
     if isinstance(source, LoadedVisionLanguageModel) and recipe.calibration is None:
         return convert_vision_language(
             recipe, source, output, recovery=recovery, overwrite=overwrite, progress=progress
@@ -69,12 +71,13 @@ def convert(
     if recovery is not None:
         recovery.check(recipe, job.digest)
     # Weights that come from a recovery replace all that would be fitted.
-    images = calibration_batches(recipe, job.preprocess, progress) if recovery is None else []
-    changed = transform(job.model, recipe, images)
+    fitted = recovery is None or recipe.export.precision == "int8_static"
+    images = calibration_batches(recipe, job.preprocess, progress) if fitted else []
+    changed = transform(job.model, recipe, images if recovery is None else [])
     if recovery is not None:
         job = replace(job, recovery=recovery.facts())
         changed = recovery.load_into(changed)
-    kept = recipe.export.baseline and bool(recipe.transforms)
+    kept = recipe.export.baseline and (bool(recipe.transforms) or scheme_of(recipe) is not None)
     baseline = output.with_name(f"{output.name}-baseline") if kept else None
     with ExitStack() as stack:
         folder = stack.enter_context(new_artifact(output, overwrite))
@@ -85,7 +88,7 @@ def convert(
         elif job.data is not None:
             scratch = Path(stack.enter_context(TemporaryDirectory()))
             before = build(job, plain, scratch, "baseline")
-        after = build(job, changed, folder, "transformed" if recipe.transforms else "model")
+        after = build(job, changed, folder, "transformed" if recipe.transforms else "model", images)
         found = None if before is None else _quality(job, before, after)
         if found is not None:
             gate(recipe, found)

@@ -61,7 +61,7 @@ def convert(
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="pixels a side")] = None,
     opset: Annotated[int | None, typer.Option(help="ONNX opset")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or fp16")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16, int8, int8_static or int4")] = None,
     atol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
     rtol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
     allow: Allow = None,
@@ -142,6 +142,7 @@ def show(done: Any) -> None:
         f" agreement {parity['top1_agreement']:.1%}, {parity['ties']} ties in {parity['samples']} samples"
         f" ({_limits(parity)})"
     )
+    _show_integers(manifest.export.get("quantization"))
     chosen = parity.get("filter")
     if chosen is not None:
         console.print(
@@ -168,6 +169,21 @@ def show(done: Any) -> None:
         show_robustness(quality.get("robustness"))
     for note in done.notes:
         console.print(f"note      {note}", soft_wrap=True)
+
+
+def _show_integers(told: Mapping[str, Any] | None) -> None:
+    """What quantising cost, against the same graph in fp32."""
+    if told is None:
+        return
+    before, after = (size / 1e6 for size in told["weights_bytes"])
+    ratio, nodes = told["snr_db"], ", ".join(f"{count} {kind}" for kind, count in told["nodes"].items())
+    console.print(
+        f"integers  {told['precision']}: {nodes}; weights {before:,.2f} -> {after:,.2f} MB; on"
+        f" {told['samples']} random inputs against its own fp32 graph: signal-to-noise ratio"
+        f" {ratio['median']:.1f} dB in the middle, {ratio['least']:.1f} at least, top-1 agreement"
+        f" {told['top1_agreement']:.1%}",
+        soft_wrap=True,
+    )
 
 
 def _limits(parity: Mapping[str, Any]) -> str:

@@ -61,6 +61,24 @@ class Step(Part):
     config: Any
 
 
+class Quantize(Part):
+    """How products become integers, where export.precision says int8, int8_static or int4."""
+
+    per_channel: bool = Field(default=True, description="int8: a step for every output of a weight")
+    method: Literal["minmax", "entropy", "percentile"] = Field(
+        default="minmax", description="int8_static: what calibration takes for an activation's range"
+    )
+    reduce_range: bool = Field(
+        default=False, description="int8: weights in 7 bits, for CPUs without VNNI, whose sums saturate"
+    )
+    block_size: Literal[16, 32, 64, 128, 256] = Field(
+        default=32, description="int4: rows of a weight that share a step"
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(), description="names of nodes that stay in fp32; * stands for anything"
+    )
+
+
 class Export(Part):
     """How the model is written."""
 
@@ -68,10 +86,12 @@ class Export(Part):
     opset: Positive | None = Field(
         default=None, description="ONNX opset; null leaves the choice to the exporter"
     )
-    precision: Literal["fp32", "fp16"] = Field(
+    precision: Literal["fp32", "fp16", "int8", "int8_static", "int4"] = Field(
         default="fp32",
-        description="of weights and arithmetic",
+        description="of weights and arithmetic; of models that answer images also int8 (activations rounded"
+        " by ranges found at run time), int8_static (by calibration images) and int4 (weights alone)",
     )
+    quantize: Quantize = Quantize()
     dynamic: tuple[Literal["batch", "image_size"], ...] = Field(
         default=("batch",), description="dimensions of the input that stay open"
     )
@@ -232,7 +252,8 @@ class Recipe(Part):
     data: Data | None = None
     calibration: Calibration | None = Field(
         default=None,
-        description="images for transforms that have something to fit (additive_attention); null fits to"
+        description="images for export.precision int8_static, and for transforms that have something to fit"
+        " (additive_attention); null fits these to"
         " normally distributed tokens, and in `paring recover` to the training images",
     )
     robustness: Robustness | None = Field(
