@@ -138,7 +138,7 @@ def _open(
     engines: Sequence[str] | None,
     settings: Settings,
 ) -> list[_Subject]:
-    chosen = engines or [None] * len(paths)
+    chosen: Sequence[str | None] = engines or [None] * len(paths)
     return [
         _Subject(
             name,

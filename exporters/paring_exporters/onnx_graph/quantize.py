@@ -117,7 +117,7 @@ def _static(
 
     name = graph.graph.input[0].name
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._rest = iter(batches)
 
