@@ -48,7 +48,7 @@ def test_settled_spikes_answer_as_the_quantised_form(family: str) -> None:
     x = images().double()
     with torch.inference_mode():
         found = model(x)
-        with trunk.running(trunk.time, each=True):
+        with trunk.running(Steps(T), each=True):
             each = model(x).unflatten(0, (T, -1))
         wanted = quantised(copy.deepcopy(model))(x)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)

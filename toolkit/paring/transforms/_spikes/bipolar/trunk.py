@@ -46,35 +46,42 @@ class SpikingTrunk(_Stack):
     """T steps of spikes: x [B, N, C], a current at the first step -> the sum of what leaves, [B, N, C].
 
     What follows in the model (the last norm, the head) reads that sum.
-
-    Attributes:
-        time: how the blocks run.
     """
+
+    _time: Steps | None
 
     def __init__(self, blocks: Iterable[SpikeBlock], steps: int) -> None:
         """Raises ValueError where there would be no step."""
         if steps < 1:
             raise ValueError(f"steps: {steps}, expected at least 1")
         super().__init__(blocks, steps)
-        self.time, self._each = Steps(steps), False
+        self._time, self._each = None, False  # by `running`
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, C] -> [B, N, C], from reset neurons."""
-        leaving = self.over(self.time.entering(x), self.time)
-        return self.time.sums(leaving) if self._each else leaving.unflatten(0, (self.steps, -1)).sum(0)
+        if self._time is not None:
+            leaving = self.over(self._time.entering(x), self._time)
+            return self._time.sums(leaving) if self._each else self._sum(leaving)
+        # One image after the other: over T steps the values of several fall out of the caches.
+        parts = [x] if torch.compiler.is_exporting() else x.split(1)
+        time = Steps(self.steps)
+        return torch.cat([self._sum(self.over(time.entering(part), time)) for part in parts])
+
+    def _sum(self, leaving: torch.Tensor) -> torch.Tensor:
+        return leaving.unflatten(0, (self.steps, -1)).sum(0)
 
     @contextmanager
     def running(self, time: Steps, each: bool = False) -> Iterator[None]:
-        """Inside, the blocks run by `time`, of as many steps as it says.
+        """Inside, the blocks run by `time`, of as many steps as the trunk, on all images at once.
 
         With `each` the sums until every step leave, [T * B, N, C], so that the model answers for each.
         """
-        before = self.time, self.steps, self._each
-        self.time, self.steps, self._each = time, time.steps, each
+        assert time.steps == self.steps
+        self._time, self._each = time, each
         try:
             yield
         finally:
-            self.time, self.steps, self._each = before
+            self._time, self._each = None, False
 
 
 def find(model: nn.Module) -> SpikingTrunk | QuantisedTrunk | None:
