@@ -133,6 +133,7 @@ def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--skip", type=int, default=0, help="images before the first")
     parser.add_argument("--levels", type=int, default=16)
     parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--exact", type=int, default=32)
@@ -147,8 +148,9 @@ def main() -> None:
     assert model is not None
     assert preprocess is not None
     test = read(FASHION, None)
-    pixels = torch.from_numpy(preprocess.apply(test.images[: arguments.images]))
-    labels = torch.from_numpy(np.asarray(test.labels[: arguments.images])).long()
+    chosen = slice(arguments.skip, arguments.skip + arguments.images)
+    pixels = torch.from_numpy(preprocess.apply(test.images[chosen]))
+    labels = torch.from_numpy(np.asarray(test.labels[chosen])).long()
     calibration = torch.from_numpy(preprocess.apply(read(f"{FASHION},train", CALIBRATION).images))
     original, dense = answers(model, pixels), macs(model, tuple(pixels.shape[1:]))
     config = spike_transformer.Config(arguments.steps, arguments.levels)
@@ -167,8 +169,10 @@ def main() -> None:
         f"the last spike falls at step {np.median(last):.0f} (median), {np.percentile(last, 99):.0f} (99 %),"
         f" {max(last)} (largest) of {len(each)}; silent before the end: {silent:.1%} of the images"
     )
-    exact(spikes, pixels[: arguments.exact])
-    operations(spikes, pixels[: arguments.counted], dense)
+    if arguments.exact:
+        exact(spikes, pixels[: arguments.exact])
+    if arguments.counted:
+        operations(spikes, pixels[: arguments.counted], dense)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Config:
     """How many steps, and how fine the codes are."""
 
     steps: int = field(
-        default=64,
+        default=32,
         metadata={
             "help": "T; fewer than it takes to settle give other answers than the quantised form",
             "unit": "steps",
