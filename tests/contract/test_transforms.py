@@ -45,6 +45,7 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "convolutional": ConvNet,
 }
 NO_OP: dict[str, dict[str, Any]] = {"token_prune": {"keep_ratio": 1.0}, "token_merge": {"r": 0}}
+UNROLLED = {"spike_transformer": ("tvm",)}  # loops over steps that a format does not write
 
 
 def numbers(hint: Any) -> set[type]:
@@ -200,13 +201,17 @@ def test_two_models_do_not_share_state(method: Transform) -> None:
 
 
 @pytest.mark.parametrize("format_name", sorted(exporters()))
-def test_it_exports_and_agrees(method: Transform, format_name: str, tmp_path: Path) -> None:
+def test_it_exports_and_agrees(name: str, method: Transform, format_name: str, tmp_path: Path) -> None:
     exporter = exporters()[format_name]
     if exporter.why_not() is not None:
         pytest.skip(exporter.why_not())
     changed = method.apply(*fitted(method))
     if getattr(exporter, "TAKES", None) == "spiking networks" and not isinstance(changed, SpikingNetwork):
-        with pytest.raises(ExportError, match="is no spiking network; convert it with"):
+        with pytest.raises(ExportError, match=r"is no spiking network; convert it with|NIR has no node for"):
+            exporter.export(changed, Request(torch.randn(2, 3, 32, 32)), tmp_path)
+        return
+    if format_name in UNROLLED.get(name, ()):
+        with pytest.raises(ExportError, match=r"export\.format onnx"):
             exporter.export(changed, Request(torch.randn(2, 3, 32, 32)), tmp_path)
         return
     exported = exporter.export(changed, Request(torch.randn(2, 3, 32, 32)), tmp_path)

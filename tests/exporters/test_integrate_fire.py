@@ -15,7 +15,7 @@ from paring.transforms._spikes import IntegrateFire, SpikingNetwork, conversion
 from paring.transforms._spikes.adopting import adopted
 from paring.transforms.spike_convert import Config
 from paring_exporters import exporters, parity
-from paring_exporters.onnx_graph.integrate_fire import spike_names
+from paring_exporters.onnx_graph.scans import spike_names
 from paring_exporters.request import Request
 from paring_exporters.torch_reference import torch_reference
 

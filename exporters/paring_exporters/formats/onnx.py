@@ -39,7 +39,7 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     """
     if why_not():
         raise MissingExtraError("exporting to ONNX", "onnx")
-    from ..onnx_graph import integrate_fire
+    from ..onnx_graph import neurons
     from ..onnx_graph.cleanup import cleaned
     from ..onnx_graph.shift_linear import lower, lowered
 
@@ -50,9 +50,9 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     before = len(program.model.graph)
     optimizer, graph = cleaned(program.model_proto, request.optimizer)
     flavour = "float" if request.shift == "auto" else request.shift
-    graph = integrate_fire.lowered(lowered(graph, flavour))
+    graph = neurons.lowered(lowered(graph, flavour))
     shifting = lower(program.model, flavour)
-    integrate_fire.lower(program.model)
+    neurons.lower(program.model)
     entry = folder / ENTRY
     _save(graph, entry)
     specs = [tensor_specs(values) for values in (graph.graph.input, graph.graph.output)]

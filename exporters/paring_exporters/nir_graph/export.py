@@ -18,6 +18,7 @@ from ..request import Exported, Request
 from .checking import Agreement, agreement, replayed
 from .lowering import lowered
 from .network import NirNetwork
+from .transformers import find_transformer, unsaid
 
 UNTOLD_STEPS = 16  # compared of an imported graph that does not say how many it runs for
 
@@ -39,6 +40,8 @@ def write_network(model: nn.Module, request: Request, entry: Path) -> Exported:
     except ParityError:
         entry.unlink(missing_ok=True)
         raise
+    if find_transformer(model) is not None:
+        raise ExportError(f"nir: {unsaid(model)}")
     raise ExportError(
         f"nir: {type(model).__name__} is no spiking network; convert it with the transform spike_convert, or"
         " read one with nir:FILE"

@@ -11,7 +11,7 @@ import numpy as np
 
 import paring_runtimes
 
-from .integrate_fire import spike_names
+from .scans import spike_names
 
 Bits = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 

@@ -18,7 +18,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     import paring.transforms._spikes
     import paring.transforms.token_merge
 
-    from . import integrate_fire, shift_linear
+    from . import bipolar_fire, integrate_fire, shift_linear
 
     assert paring.transforms
     return {
@@ -30,6 +30,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.paring.binary_attention_quadratic.default: binary_attention.quadratic_form,
         torch.ops.paring.shift_linear.default: shift_linear.translate,
         torch.ops.paring.integrate_fire.default: integrate_fire.translate,
+        torch.ops.paring.bipolar_fire.default: bipolar_fire.translate,
     }
 
 

@@ -11,6 +11,7 @@ import paring.transforms._additive  # these register their operators
 import paring.transforms._encoder
 import paring.transforms._spikes
 import paring.transforms.token_merge
+from paring_runtimes.errors import ExportError
 
 from ..tvm.binary_attention import AttentionShape, attention_function
 
@@ -137,7 +138,16 @@ def integrate_fire(lowering: Any, node: Any, importer: Any) -> Any:
     return emit(op.concat(spikes, axis=0))
 
 
+def bipolar_fire(lowering: Any, node: Any, importer: Any) -> Any:
+    """Refused: every step of every layer would be written out in the graph."""
+    raise ExportError(
+        "tvm: bipolar neurons (paring::bipolar_fire) have no loop over T steps here, and a graph of every"
+        " step is too large to compile; export.format onnx runs them"
+    )
+
+
 TABLE = {
+    "bipolar_fire.default": bipolar_fire,
     "integrate_fire.default": integrate_fire,
     "amax.default": amax,
     "gather.default": gather,

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..transforms._encoder import find
 from ..transforms._encoder.families import locate
+from ..transforms._spikes.bipolar import find as find_spiking
 
 
 class BlockOutputs:
@@ -21,10 +22,12 @@ class BlockOutputs:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        trunk, self.prefix = find(model), 0
+        trunk, coded, self.prefix = find(model), find_spiking(model), 0
         blocks: list[nn.Module] = []
         if trunk is not None:
             blocks, self.prefix = list(trunk.blocks), trunk.prefix
+        elif coded is not None:  # it has as many tokens as the original: no prefix is asked for
+            blocks = list(coded.blocks)
         else:
             site = locate(model)
             if site is not None:

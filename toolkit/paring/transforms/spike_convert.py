@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -26,6 +25,7 @@ from ._spikes.inputs import UNKNOWN, input_shape, normal_inputs
 from ._spikes.lifting import NotTraced, traced
 from ._spikes.neuron import RESETS
 from ._spikes.qcfs import frozen, trainable
+from ._spikes.ranges import not_finite, out_of_range
 from ._spikes.thresholds import PER, RULES, Neurons
 from .traits import Traits
 
@@ -116,15 +116,11 @@ class Config:
 
 def check(model: nn.Module, config: Config) -> list[str]:
     """Reasons why `model` does not become a spiking network: module paths, and the nearest that would."""
-    reasons = _out_of_range(config)
+    reasons = out_of_range(config)
     name = type(model).__name__
     if any(isinstance(module, SpikingNetwork) for module in model.modules()):
         reasons.append(f"{name} spikes already")
-    reasons += [
-        f"{path} holds values that are not finite"
-        for path, values in model.state_dict().items()
-        if values.is_floating_point() and not values.isfinite().all()
-    ]
+    reasons += not_finite(model)
     shape = input_shape(model, config.input_shape)
     if reasons or shape is None:
         return reasons or [f"{name}: {UNKNOWN}"]
@@ -133,22 +129,6 @@ def check(model: nn.Module, config: Config) -> list[str]:
     except NotTraced as error:
         return [f"{name}: {error}"]
     return _shortened(name, found)
-
-
-def _out_of_range(config: Config) -> list[str]:
-    """For who builds a `Config` in Python; a recipe is checked before."""
-    found = []
-    for item in fields(config):
-        value, told = getattr(config, item.name), item.metadata
-        low, high = told.get("minimum"), told.get("maximum")
-        numbers: Sequence[Any] = value if isinstance(value, tuple) else [] if value is None else [value]
-        if low is not None and any(not low <= number for number in numbers):
-            found.append(f"{item.name}: {value}, expected at least {low}")
-        elif high is not None and any(not number <= high for number in numbers):
-            found.append(f"{item.name}: {value}, expected at most {high}")
-        elif "choices" in told and value not in told["choices"]:
-            found.append(f"{item.name}: {value!r}, expected one of {', '.join(told['choices'])}")
-    return found
 
 
 def _shortened(name: str, reasons: list[str]) -> list[str]:

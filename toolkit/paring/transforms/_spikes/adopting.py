@@ -9,11 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from .bipolar import Neurons, SpikingTrunk, find
+from .bipolar.adopting import Adopting
 from .neuron import IntegrateFire
 
 
-def firing_layers(model: nn.Module) -> list[IntegrateFire]:
-    """Every layer of neurons of a model."""
+def firing_layers(model: nn.Module) -> list[IntegrateFire | Neurons]:
+    """Every layer of neurons of a model that fires."""
+    trunk = find(model)
+    if isinstance(trunk, SpikingTrunk):
+        return list(trunk.neurons().values())
     return [module for module in model.modules() if isinstance(module, IntegrateFire)]
 
 
@@ -29,6 +34,11 @@ def adopting_spikes(model: nn.Module, others: Sequence[torch.Tensor], margin: fl
         others: [T, B, C, ...], one a layer.
         margin: in thresholds.
     """
+    trunk = find(model)
+    if isinstance(trunk, SpikingTrunk):
+        with trunk.running(Adopting(trunk.steps, others, margin)):
+            yield
+        return
     waiting = list(others)
 
     def adopt(module: nn.Module, inputs: tuple[Any, ...], spikes: torch.Tensor) -> torch.Tensor:

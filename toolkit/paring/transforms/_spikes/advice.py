@@ -21,7 +21,7 @@ NEAREST = {
     "layer_norm": RETRAIN.format("batch norm"),
     "group_norm": RETRAIN.format("batch norm"),
     "instance_norm": RETRAIN.format("batch norm"),
-    "scaled_dot_product_attention": "attention multiplies activations; only networks without it convert",
+    "scaled_dot_product_attention": "it multiplies activations; spike_transformer converts transformers",
     "matmul": "it multiplies two activations; products with trained weights convert",
     "bmm": "it multiplies two activations; products with trained weights convert",
     "cat": "spikes of several layers side by side; a sum of layers with a convolution each converts",
