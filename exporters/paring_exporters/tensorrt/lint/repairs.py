@@ -90,7 +90,7 @@ def _fold(model: onnx.ModelProto, view: View, place: Place, name: str) -> bool:
 def _value(view: View, name: str) -> Any:
     """What the nodes before `name` compute from constants, None where a constant lies in another file."""
     needed: list[onnx.NodeProto] = []
-    wanted, constants = [name], {}
+    wanted, constants = [name], dict[str, Any]()
     while wanted:
         one = wanted.pop()
         node = view.main.producers.get(one)
@@ -108,7 +108,7 @@ def _value(view: View, name: str) -> Any:
     stored = [numpy_helper.from_array(value, key) for key, value in constants.items()]
     graph = onnx.helper.make_graph(order, "fold", [], [output], stored)
     part = onnx.helper.make_model(graph, opset_imports=view.model.opset_import)
-    return ReferenceEvaluator(part).run(None, {})[0]
+    return list(ReferenceEvaluator(part).run(None, {}))[0]
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

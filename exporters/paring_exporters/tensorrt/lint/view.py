@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import numpy_helper
 
 DEFAULT_DOMAINS = ("", "ai.onnx")

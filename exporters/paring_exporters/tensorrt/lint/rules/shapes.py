@@ -48,11 +48,13 @@ def _reason(place: Place, operator: str) -> str:
 
 
 def _by_data(place: Place, operator: str) -> Finding:
-    if operator == "TopK":
-        reason = "K depends on the data: TensorRT must know it before the network runs"
-        return Finding("error", "shapes", place.path, operator, reason, "make K a constant")
-    reason = "its output's shape is computed from the data: TensorRT must know it before the network runs"
-    return Finding("error", "shapes", place.path, operator, reason, _FIXED)
+    what = "K is computed" if operator == "TopK" else "its output's shape is computed"
+    reason = (
+        f"{what} from the data: older releases refuse it, newer ones run it without CUDA graph and with"
+        " memory for the largest case"
+    )
+    repair = "make K a constant" if operator == "TopK" else _FIXED
+    return Finding("warning", "shapes", place.path, operator, reason, repair)
 
 
 def _is_mask(place: Place) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from onnx import TensorProto
 
@@ -11,7 +12,7 @@ from ..finding import Finding
 from ..origins import Origin, Origins
 from ..view import DEFAULT_DOMAINS, Place, View
 
-NAMES = {
+NAMES: dict[int, str] = {
     TensorProto.FLOAT: "FP32", TensorProto.FLOAT16: "FP16", TensorProto.BFLOAT16: "BF16",
     TensorProto.INT32: "INT32", TensorProto.INT64: "INT64", TensorProto.INT8: "INT8",
     TensorProto.INT4: "INT4", TensorProto.UINT8: "UINT8", TensorProto.BOOL: "BOOL",
@@ -19,6 +20,7 @@ NAMES = {
 }  # fmt: skip
 # Which input the table's types are of, where it is not the first; -1 is the output.
 _JUDGED = {"Where": 1, "OneHot": 2, "ConstantOfShape": -1, "Constant": -1, "Scan": -1, "If": -1, "Loop": -1}
+_PRODUCTS = ("Gemm", "MatMul", "Conv", "ConvTranspose")  # refused; elsewhere the parser may take more
 # The parser takes more of these than the table says (a mask is of booleans, say), or only casts.
 _WIDER = frozenset(
     (
@@ -51,9 +53,9 @@ def check(view: View, origins: Origins, table: Table) -> Iterator[Finding]:
             and not _known_before(place, origins)
         ):
             reason = f"{NAMES[element]}, and TensorRT {table.release} lists {', '.join(taken)}"
-            yield Finding(
-                "warning", "types", place.path, place.node.op_type, reason, f"Cast its input to {taken[0]}"
-            )
+            kind = place.node.op_type
+            severity: Literal["warning", "error"] = "error" if kind in _PRODUCTS else "warning"
+            yield Finding(severity, "types", place.path, kind, reason, f"Cast its input to {taken[0]}")
 
 
 def _known_before(place: Place, origins: Origins) -> bool:
