@@ -108,7 +108,7 @@ def _value(view: View, name: str) -> Any:
     stored = [numpy_helper.from_array(value, key) for key, value in constants.items()]
     graph = onnx.helper.make_graph(order, "fold", [], [output], stored)
     part = onnx.helper.make_model(graph, opset_imports=view.model.opset_import)
-    return list(ReferenceEvaluator(part).run(None, {}))[0]
+    return next(iter(ReferenceEvaluator(part).run(None, {})))
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
