@@ -1,7 +1,7 @@
 """What `tools/gpu/verify` runs: one file a subject, found by its name.
 
-A file offers `CHECKS`, a tuple of `Check`. A check's `needs` names what is missing, or None; its `run` returns
-facts (numbers with their units in the names) and raises where something is wrong.
+A file offers `CHECKS`, a tuple of `Check`. A check's `needs` names what is missing, or None; its `run`
+returns facts (numbers with their units in the names) and raises where something is wrong.
 """
 
 from __future__ import annotations
