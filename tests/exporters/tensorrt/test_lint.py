@@ -283,3 +283,52 @@ def test_what_is_no_model(tmp_path: Path) -> None:
         lint_file(tmp_path / "m.onnx")
     with pytest.raises(InputError, match=r"no table of TensorRT 8\.6"):
         lint(ranked(), "8.6")
+
+
+# What a real parser and builder say: TensorRT for RTX, which need no GPU.
+def rtx_takes(model: onnx.ModelProto) -> bool:
+    trt = pytest.importorskip("tensorrt_rtx")
+    log = trt.Logger(trt.Logger.INTERNAL_ERROR)
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    if not trt.OnnxParser(network, log).parse(model.SerializeToString()):
+        return False
+    return builder.build_serialized_network(network, builder.create_builder_config()) is not None
+
+
+def pooled(**attributes: list[int]) -> onnx.ModelProto:
+    node = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], **attributes)
+    return made([node], {"x": (FLOAT, [1, 1, 8, 8])}, {"y": (FLOAT, None)})
+
+
+def unary(operator: str, element: int, shape: list[int | str]) -> onnx.ModelProto:
+    return made([helper.make_node(operator, ["x"], ["y"])], {"x": (element, shape)}, {"y": (element, None)})
+
+
+def product_of(element: int) -> onnx.ModelProto:
+    node = helper.make_node("Gemm", ["x", "x"], ["y"])
+    return made([node], {"x": (element, [4, 4])}, {"y": (element, [4, 4])})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        unary("Det", FLOAT, [3, 3]), product_of(TensorProto.INT32), pooled(dilations=[2, 2]),
+        unary("Identity", TensorProto.STRING, [4]), ranked(FLOAT, k=4000),
+    ],
+)  # fmt: skip
+def test_what_the_lint_calls_an_error_a_real_builder_refuses(model: onnx.ModelProto) -> None:
+    assert lint(model, "11").errors
+    assert not rtx_takes(model)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ranked(FLOAT), ranked(INT64), ranked(FLOAT, sorted=0), product_of(FLOAT), pooled(),
+        unary("Sin", TensorProto.DOUBLE, [4]), unary("Gelu", FLOAT, [4]),
+    ],
+)  # fmt: skip
+def test_what_the_lint_lets_pass_a_real_builder_takes(model: onnx.ModelProto) -> None:
+    assert not lint(model, "11").errors
+    assert rtx_takes(model)

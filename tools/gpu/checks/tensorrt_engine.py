@@ -150,7 +150,7 @@ def streamed(library: str) -> dict[str, Any]:
 
 
 def by_kit(library: str) -> dict[str, Any]:
-    """The build kit alone, in a process of its own: builds, verifies, times an engine of fixed shape beside."""
+    """The build kit alone, in a process of its own: builds, verifies, times an engine of fixed shape too."""
     kit = converted(library)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "engine"
