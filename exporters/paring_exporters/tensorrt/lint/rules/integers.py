@@ -36,8 +36,8 @@ def _ranked(place: Place, origins: Origins) -> Iterator[Finding]:
     if origins.of(place.scope, place.input(0)) <= Origin.SHAPE:
         return
     reason = (
-        "it ranks INT64 data: before TensorRT 10 refused or cast down to INT32, since then twice the memory"
-        " of INT32, for which fewer kernels exist"
+        "it ranks INT64 data: before TensorRT 10 refused or cast down to INT32, since then in twice the"
+        " memory of INT32"
     )
     repair = "Cast its input to INT32, where the values fit, or rank the floats they were made of"
     yield Finding("warning", "integers", place.path, place.node.op_type, reason, repair)
