@@ -144,7 +144,7 @@ def test_many_threads_share_a_session(session: Session, feeds: Feeds, scores: Sc
 
 
 def test_an_engine_without_a_device_says_so(session: Session, feeds: Feeds) -> None:
-    with pytest.raises(EngineError, match="onnxruntime .* has no device of its own: use run"):
+    with pytest.raises(EngineError, match=r"onnxruntime .* has no device of its own: use run"):
         session.run_on_device(feeds)
 
 
