@@ -10,6 +10,8 @@ import torch
 
 from paring_runtimes import TensorSpec
 
+from .tensorrt.options import BuildOptions
+
 DEFAULT_OPSET = 20  # the first with Gelu; LayerNormalization came with 17
 MAX_BATCH = 4096
 
@@ -30,6 +32,7 @@ class Request:
             "integer"; see onnx_graph.shift_linear and tvm_graph.
         target: of a compiled format: "host", "portable" or a CPU's name.
         threads: of a compiled format: how many its kernels are split for; None is the usable cores.
+        tensorrt: how an engine of TensorRT is built; None is its defaults.
     """
 
     example: torch.Tensor
@@ -43,14 +46,20 @@ class Request:
     shift: str = "auto"
     target: str = "host"
     threads: int | None = None
+    tensorrt: BuildOptions | None = None
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A model that has been written. `program` is the exporter's own object, for finding differences."""
+    """A model that has been written.
+
+    `program` is the exporter's own object, for finding differences; `format` is the entry's, where it is not
+    the exporter's own.
+    """
 
     entry: Path
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     facts: dict[str, Any] = field(default_factory=dict)
     program: Any = None
+    format: str | None = None

@@ -91,6 +91,23 @@ class Session:
         outputs = {n: np.array(a, order="C") for n, a in zip(self._names, produced, strict=True)}
         return BoundRun(self, native.bind(inputs, outputs), inputs, outputs)
 
+    def run_on_device(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """Compute every output of arrays with `__dlpack__`, where they lie, into arrays on the device.
+
+        For engines that run on a device of their own (tensorrt). The outputs have `__dlpack__` too, and
+        `numpy()`, which copies. Nothing is copied of what is on the device already.
+
+        Raises:
+            InputError: a wrong name, dtype, shape or device.
+            EngineError: the engine failed, has no device of its own, or the session is closed.
+        """
+        native = self._native or self._refuse_closed()
+        run = getattr(native, "run_on_device", None)
+        if run is None:
+            raise EngineError(f"{self.path}: {self.engine} has no device of its own: use run")
+        found: dict[str, Any] = run(feeds)
+        return found
+
     def end_profiling(self) -> Path:
         """Stop the engine's own profiler and return its file. For sessions with `profile_to`.
 

@@ -73,8 +73,8 @@ def test_it_refuses_what_is_no_model(engine: Engine, tmp_path: Path) -> None:
     for suffix in engine.FORMATS.values():
         path = tmp_path / f"garbage{suffix}"
         path.write_bytes(b"this is not a model" * 10)
-        wanted = EngineError if engine.why_not() is None else MissingExtraError
+        wanted = EngineError if engine.why_not() is None else (EngineError, MissingExtraError)
         with pytest.raises(wanted) as caught:
             engine.open_session(path, Options(threads=1))
         assert "\n" not in str(caught.value)
-        assert wanted is MissingExtraError or str(path) in str(caught.value)
+        assert isinstance(caught.value, MissingExtraError) or str(path) in str(caught.value)

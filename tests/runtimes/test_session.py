@@ -143,6 +143,11 @@ def test_many_threads_share_a_session(session: Session, feeds: Feeds, scores: Sc
         assert max(pool.map(work, range(32))) < 1e-5
 
 
+def test_an_engine_without_a_device_says_so(session: Session, feeds: Feeds) -> None:
+    with pytest.raises(EngineError, match=r"onnxruntime .* has no device of its own: use run"):
+        session.run_on_device(feeds)
+
+
 def test_a_closed_session_raises(artifact: Path, feeds: Feeds) -> None:
     with load(artifact, threads=1) as session:
         bound = session.bind(feeds(1, 2))

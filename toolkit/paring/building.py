@@ -18,6 +18,7 @@ from torch import nn
 import paring_runtimes
 from paring_exporters import exporters, parity
 from paring_exporters.request import DEFAULT_OPSET, Exported, Request
+from paring_exporters.tensorrt.options import BuildOptions
 from paring_exporters.torch_reference import torch_reference
 from paring_runtimes import Manifest, Session
 from paring_runtimes.errors import ParityError
@@ -122,7 +123,7 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
         graph["expert_shares"] = shares
     steps = job.recipe.transforms if role == "transformed" else ()
     manifest = Manifest(
-        format=_exporter(job, role).NAME,
+        format=exported.format or _exporter(job, role).NAME,
         entry=exported.entry.name,
         inputs=exported.inputs,
         outputs=exported.outputs,
@@ -185,6 +186,7 @@ def _export(job: Job, model: nn.Module, folder: Path, role: str) -> Exported:
         shift=wanted.shift,
         target=wanted.target,
         threads=wanted.threads,
+        tensorrt=BuildOptions(**wanted.tensorrt.model_dump()),
     )
     found: Exported = _exporter(job, role).export(model, request, folder)
     return found

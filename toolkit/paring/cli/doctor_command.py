@@ -141,7 +141,18 @@ def _reports() -> Finding:
 
 
 def _tensorrt() -> Finding:
-    return _try("TensorRT", "tensorrt", "tensorrt", lambda: f"tensorrt {_version_of('tensorrt')}")
+    """Any of its libraries. Each is imported, no more: made without a driver, it ends the process."""
+    from paring_runtimes.engines import tensorrt
+    from paring_runtimes.tensorrt.library import installed
+
+    here = installed()
+
+    def use() -> str:
+        found = ", ".join(f"{name} {_version_of(name)}" for name in here)
+        why_not = tensorrt.why_not()
+        return f"{found}; " + ("runs engines" if why_not is None else f"runs none here: {why_not}")
+
+    return _try("TensorRT", "tensorrt", here[0] if here else "tensorrt", use)
 
 
 def _tvm() -> Finding:

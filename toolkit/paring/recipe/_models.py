@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from paring_exporters import format_names
+from paring_exporters.tensorrt.options import BuildOptions
 from paring_runtimes.suggest import near_miss
 
 from ..corruptions import CORRUPTIONS, CorruptionName
 from ._parts import NotNegative, Part, Positive
 from ._recover import Recover
+from ._steps import step_model
 
 
 def _pair(value: object) -> object:
@@ -52,6 +54,10 @@ def _known(name: str) -> str:
 FormatName = Annotated[
     str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(format_names())})
 ]
+
+
+# A model whose fields are BuildOptions' own: to a type checker it is made at run time.
+TensorRT: Any = step_model("TensorRT", BuildOptions)
 
 
 class Step(Part):
@@ -114,6 +120,9 @@ class Export(Part):
     threads: Positive | None = Field(
         default=None,
         description="of a compiled format: threads that its kernels are split for; null is the usable cores",
+    )
+    tensorrt: TensorRT = Field(
+        default_factory=TensorRT, description="of the format tensorrt: how its engine is built"
     )
     in_place: bool = Field(
         default=True,

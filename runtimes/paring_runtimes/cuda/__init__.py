@@ -1,0 +1,1 @@
+"""CUDA for engines on NVIDIA GPUs: memory, streams, graphs, arrays; through `cuda.bindings`, not PyTorch."""

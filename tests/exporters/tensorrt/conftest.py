@@ -1,0 +1,8 @@
+"""Small models to export, shared with the transforms' tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "transforms")]
