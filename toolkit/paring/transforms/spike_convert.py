@@ -6,14 +6,15 @@ too), linear layers, batch norm (folded), average pooling, flattening and sums s
 sums of rectified differences. Thresholds are the largest activation, a percentile (Rueckauer) or those of
 the least squared error over T steps; membranes start at half a threshold, and biases make up for each layer's
 mean error (Li et al. 2021, https://arxiv.org/abs/2106.06984). In `paring recover` rates are trained by
-quantise-clip-floor-shift (Bu et al. 2022, https://arxiv.org/abs/2303.04347).
+quantise-clip-floor-shift (Bu et al. 2022, https://arxiv.org/abs/2303.04347), or as they fire (Yu et al. 2024,
+https://arxiv.org/abs/2410.11488).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -25,8 +26,8 @@ from ._spikes.conversion import Wanted, converted, why_not
 from ._spikes.inputs import UNKNOWN, input_shape, normal_inputs
 from ._spikes.lifting import NotTraced, traced
 from ._spikes.neuron import RESETS
-from ._spikes.qcfs import frozen, trainable
 from ._spikes.thresholds import PER, RULES, Neurons
+from ._spikes.training import TRAININGS, frozen, trainable
 from .traits import Traits
 
 __all__ = ["TRAITS", "Config", "apply", "calibrate", "check", "frozen", "trainable"]
@@ -100,7 +101,15 @@ class Config:
     )
     levels: int | None = field(
         default=None,
-        metadata={"help": "of the rates that `paring recover` trains; by default T", "minimum": 2},
+        metadata={"help": "of the rates that `paring recover` trains, if even; by default T", "minimum": 2},
+    )
+    training: str = field(
+        default="even",
+        metadata={
+            "help": "rates in `paring recover`: 'even', as with constant currents, one pass a step of training;"
+            " 'fired', as the neurons fire over T steps: some T passes more, and what is trained is what runs",
+            "choices": TRAININGS,
+        },
     )
     input_shape: tuple[int, ...] | None = field(
         default=None,
@@ -111,7 +120,8 @@ class Config:
         """As the conversion takes it."""
         neurons = Neurons(self.steps, self.threshold, self.percentile, self.per, self.reset, self.initial)
         rewrite = self.max_pool == "rewrite"
-        return Wanted(neurons, self.coding, self.seed, self.compensate, rewrite, self.levels)
+        fitted = Wanted(neurons, self.coding, self.seed, self.compensate, rewrite)
+        return replace(fitted, levels=self.levels, training=self.training)
 
 
 def check(model: nn.Module, config: Config) -> list[str]:

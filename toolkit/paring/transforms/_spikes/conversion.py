@@ -33,6 +33,7 @@ class Wanted:
     compensate: bool = True
     rewrite_max_pool: bool = True
     levels: int | None = None
+    training: str = "even"
 
 
 def why_not(found: Traced, wanted: Wanted) -> list[str]:
