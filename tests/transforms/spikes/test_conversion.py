@@ -249,3 +249,32 @@ def test_trained_rates_are_those_of_the_frozen_neurons() -> None:
     assert isinstance(frozen, SpikingNetwork)
     rates = frozen.trace(x)[name].mean(0)
     assert ((rates - seen[0]).abs() > 1e-6).float().mean() < 1e-3  # a sum may round to the other side
+
+
+@pytest.mark.parametrize(("reset", "coding"), [("soft", "constant"), ("hard", "constant"), ("soft", "rate")])
+def test_rates_trained_as_they_fire_are_what_runs(reset: str, coding: str) -> None:
+    model = made("Residual")
+    config = Config(steps=8, reset=reset, coding=coding, training="fired", compensate=False)
+    training = spike_convert.trainable(calibrate(apply(model, config), [images(8, model)], model))
+    x = images(6, model)
+    answers = training(x)
+    answers.square().mean().backward()
+    assert all(layer.ceiling.grad.abs().sum() > 0 for layer in training.layers().values())
+    frozen = spike_convert.frozen(training)
+    torch.testing.assert_close(frozen(x), answers.detach())
+
+
+def test_training_what_fires_brings_few_steps_nearer_to_the_trained_network() -> None:
+    model, x = made("Residual"), images(16, made("Residual"))
+    exact = model(x).detach()
+    config = Config(steps=4, training="fired", compensate=False)
+    network = calibrate(apply(model, config), [x], model)
+    before = (network(x) - exact).square().mean()
+    training = spike_convert.trainable(network)
+    optimizer = torch.optim.Adam(training.parameters(), lr=2e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        (training(x) - exact).square().mean().backward()
+        optimizer.step()
+    after = (spike_convert.frozen(training)(x) - exact).square().mean()
+    assert after < 0.5 * before
