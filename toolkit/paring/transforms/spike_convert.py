@@ -106,8 +106,8 @@ class Config:
     training: str = field(
         default="even",
         metadata={
-            "help": "rates in `paring recover`: 'even', as with constant currents, one pass a step of training;"
-            " 'fired', as the neurons fire over T steps: some T passes more, and what is trained is what runs",
+            "help": "rates in `paring recover`: 'even', as with constant currents; 'fired', as the neurons"
+            " fire over T steps: T passes more for each step of training, and what is trained is what runs",
             "choices": TRAININGS,
         },
     )
