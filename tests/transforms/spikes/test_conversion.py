@@ -11,8 +11,11 @@ from torch import nn
 
 from paring.transforms import spike_convert
 from paring.transforms._spikes import IntegrateFire, SpikingNetwork, conversion
+from paring.transforms._spikes.compensation import compensated
 from paring.transforms._spikes.conversion import rectified
 from paring.transforms._spikes.layers import MaxPool
+from paring.transforms._spikes.observing import observed
+from paring.transforms._spikes.refitting import replaced
 from paring.transforms.spike_convert import Config, apply, calibrate, check
 
 
@@ -278,3 +281,30 @@ def test_training_what_fires_brings_few_steps_nearer_to_the_trained_network() ->
         optimizer.step()
     after = (spike_convert.frozen(training)(x) - exact).square().mean()
     assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("per", ["channel", "layer"])
+@pytest.mark.parametrize("name", list(KINDS))
+def test_another_threshold_is_made_up_for_by_who_reads_it(name: str, per: str) -> None:
+    """Over many steps the answers stay the same."""
+    model = made(name)
+    network = converted(model, Config(steps=400, threshold="max", per=per, compensate=False))
+    before = error(network, model)
+    for node in network.body.graph.nodes:
+        if node.op == "call_module" and str(node.target) in network.neurons():
+            replaced(network.body, node, 1.25 * network.neurons()[str(node.target)].threshold)
+    assert error(network, model) < 2 * before + 0.02
+
+
+def test_thresholds_fitted_to_what_arrives_are_nearer_to_the_trained_network() -> None:
+    model = made("Residual")
+    config = Config(steps=4, compensate=False)
+    batches = [images(32, model, seed=1)]
+    seen = observed(rectified(model, model.input_shape), batches)
+    means = {name: one.mean for name, one in seen.items()}
+    errors = []
+    for fitted in (seen, None):
+        network = converted(model, config)
+        compensated(network, means, batches, fitted)
+        errors.append(error(network, model))
+    assert errors[0] < errors[1]

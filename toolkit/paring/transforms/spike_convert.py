@@ -4,8 +4,9 @@ ReLU and ReLU6, as modules or functions, become neurons that fire 0 or 1 at each
 neuron stands for the activation, its threshold for the activation at full rate. Convolutions (depthwise ones
 too), linear layers, batch norm (folded), average pooling, flattening and sums stay; max pooling is written as
 sums of rectified differences. Thresholds are the largest activation, a percentile (Rueckauer) or those of
-the least squared error over T steps; membranes start at half a threshold, and biases make up for each layer's
-mean error (Li et al. 2021, https://arxiv.org/abs/2106.06984). In `paring recover` rates are trained by
+the least squared error over T steps; membranes start at half a threshold; layer after layer, thresholds are
+then fitted to the currents that arrive, and biases make up for the mean error (Li et al. 2021,
+https://arxiv.org/abs/2106.06984). In `paring recover` rates are trained by
 quantise-clip-floor-shift (Bu et al. 2022, https://arxiv.org/abs/2303.04347), or as they fire (Yu et al. 2024,
 https://arxiv.org/abs/2410.11488).
 """
@@ -51,8 +52,8 @@ class Config:
     threshold: str = field(
         default="mse",
         metadata={
-            "help": "'mse': the least squared error of the rates over T steps; 'max': the largest activation;"
-            " 'percentile': an activation that few exceed",
+            "help": "'mse': the least squared error of the rates over T steps, with compensate from the"
+            " currents that arrive; 'max': the largest activation; 'percentile': one that few exceed",
             "choices": RULES,
         },
     )
