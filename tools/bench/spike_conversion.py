@@ -29,7 +29,7 @@ from paring.sources import load_model
 from paring.transforms import spike_convert
 from paring.transforms._spikes import SpikingNetwork
 from paring.transforms._spikes.compensation import compensated
-from paring.transforms._spikes.qcfs import QuantisedNetwork
+from paring.transforms._spikes.training import TrainableNetwork
 
 STEPS = (4, 8, 16, 32, 64)
 FASHION = "idx:/usr/share/datasets/fashion-mnist"
@@ -83,7 +83,7 @@ def recovered(model: nn.Module, images: list[torch.Tensor], folder: Path) -> Ans
     fields = step["spike_convert"]
     network = found.load_into(spike_convert.apply(model, spike_convert.Config(**fields)))
     assert isinstance(network, SpikingNetwork)
-    means = QuantisedNetwork(copy.deepcopy(network), network.levels).means(images)
+    means = TrainableNetwork(copy.deepcopy(network), network.levels, network.wanted.training).means(images)
     made = {}
     for steps in STEPS:
         made[steps] = over(copy.deepcopy(network), steps)

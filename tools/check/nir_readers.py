@@ -6,6 +6,10 @@ Every graph, two trained networks among them, runs in paring's own reader (the r
 Sinabs and SpikingJelly, each through its own NIR reader, in a process of its own. What a reader cannot do is
 a row, never the end of the table.
 
+The extra `dev` installs snnTorch and SpikingJelly; the other two are for this check alone:
+
+    pip install "nir==1.0.4" norse==1.1.0 sinabs==3.1.3
+
 Simulators ask for different releases of `nir`: Sinabs for 1.0.4 at most, SpikingJelly for 1.0.7 at least.
 With
 

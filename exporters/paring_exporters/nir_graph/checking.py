@@ -63,7 +63,7 @@ def agreement(
     Raises:
         ParityError: the first spike or output that differs: node, step, input.
     """
-    graph = read(file)
+    graph = read(file, own=True)
     there = {node: path for path, node in neurons.items()}
     counts = {"compared": 0, "spikes": 0, "float32_differing": 0}
     given = inputs_like(example[:2].cpu().float())
@@ -165,7 +165,7 @@ def replayed(network: NirNetwork, file: Path, inputs: Callable[[], Mapping[str, 
     Raises:
         ParityError: spikes or outputs differ.
     """
-    back = NirNetwork(read(file))
+    back = NirNetwork(read(file, own=True))
     names = spiking_nodes(network)
     with torch.inference_mode():
         given = inputs()

@@ -47,7 +47,7 @@ def test_a_graph_comes_back_from_torch_as_it_went_in(graph: Graph, tmp_path: Pat
     network = NirNetwork(graph)
     assert same(network.to_graph(), graph)
     write(tmp_path / "graph.nir", network.to_graph())
-    again = NirNetwork(read(tmp_path / "graph.nir"))
+    again = NirNetwork(read(tmp_path / "graph.nir", own=True))
     assert network.dt == again.dt == DT
     generator = torch.Generator().manual_seed(0)
     inputs = {"in": torch.randn(6, 2, *network.shapes["in"][0], generator=generator)}

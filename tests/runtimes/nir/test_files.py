@@ -15,9 +15,21 @@ h5py = pytest.importorskip("h5py")
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 from random_graphs import graphs, neurons, same  # noqa: E402
 
-from paring_runtimes.nir import NODE_TYPES, Graph, NirRefused, flatten, node_shapes, read, write  # noqa: E402
+from paring_runtimes.artifact import hash_files, write_manifest  # noqa: E402
+from paring_runtimes.manifest import Manifest  # noqa: E402
+from paring_runtimes.nir import (  # noqa: E402
+    NODE_TYPES,
+    Graph,
+    NirRefused,
+    flatten,
+    node_shapes,
+    probing,
+    read,
+    write,
+)
 from paring_runtimes.nir import nodes as nir  # noqa: E402
 from paring_runtimes.nir.flat import schedule  # noqa: E402
+from paring_runtimes.nir.probing import probe, vouched_for  # noqa: E402
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -46,7 +58,7 @@ def file(tmp_path: Path) -> Path:
 @given(graph=graphs())
 def test_nothing_is_lost_on_the_way(graph: Graph, tmp_path: Path) -> None:
     write(tmp_path / "graph.nir", graph)
-    again = read(tmp_path / "graph.nir")
+    again = read(tmp_path / "graph.nir", own=True)
     assert same(graph, again)
     assert list(again.nodes) == list(graph.nodes)
     first = (tmp_path / "graph.nir").read_bytes()
@@ -265,6 +277,55 @@ def test_graphs_without_end_are_refused(file: Path) -> None:
     with h5py.File(file, "r+") as opened:
         opened["node/nodes/again"] = opened["node"]
     with pytest.raises(NirRefused, match="graphs within graphs"):
+        read(file)
+
+
+def test_damaged_files_are_refused_or_read_and_end_no_process(file: Path) -> None:
+    """libhdf5 crashes on some: those end a process of their own."""
+    whole, random = file.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(6):
+        damaged = bytearray(whole)
+        for at in random.integers(0, len(whole), 12):
+            damaged[at] = int(random.integers(0, 256))
+        file.write_bytes(damaged)
+        try:
+            read(file)
+        except NirRefused as error:
+            refused += str(file) in str(error)
+    assert refused > 0
+
+
+ENDLESS = """
+from paring_runtimes.nir import probing, reading
+
+def endless(*given, **told):
+    while True:
+        pass
+
+reading.read = endless
+probing.attempt(sys.argv[1], int(sys.argv[2]))
+"""
+
+
+def test_reading_that_does_not_end_or_crashes_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "PROBE", "import sys; sys.path[:] = sys.argv[3:]" + ENDLESS)
+    with pytest.raises(NirRefused, match="does not end within 1 s"):
+        probe(file, limit_s=1)
+    monkeypatch.setattr(probing, "PROBE", "import os; os.abort()")
+    with pytest.raises(NirRefused, match=r"graph.nir: a damaged HDF5 file: reading it ends the process"):
+        read(file)
+
+
+def test_a_file_that_a_manifest_vouches_for_is_read_at_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "PROBE", "import os; os.abort()")
+    write_manifest(file.parent, Manifest("nir", file.name, (), (), hash_files(file.parent)))
+    assert vouched_for(file)
+    assert same(read(file), small())
+    file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(NirRefused, match="ends the process"):
         read(file)
 
 

@@ -11,8 +11,11 @@ from torch import nn
 
 from paring.transforms import spike_convert
 from paring.transforms._spikes import IntegrateFire, SpikingNetwork, conversion
+from paring.transforms._spikes.compensation import compensated
 from paring.transforms._spikes.conversion import rectified
 from paring.transforms._spikes.layers import MaxPool
+from paring.transforms._spikes.observing import observed
+from paring.transforms._spikes.refitting import replaced
 from paring.transforms.spike_convert import Config, apply, calibrate, check
 
 
@@ -249,3 +252,59 @@ def test_trained_rates_are_those_of_the_frozen_neurons() -> None:
     assert isinstance(frozen, SpikingNetwork)
     rates = frozen.trace(x)[name].mean(0)
     assert ((rates - seen[0]).abs() > 1e-6).float().mean() < 1e-3  # a sum may round to the other side
+
+
+@pytest.mark.parametrize(("reset", "coding"), [("soft", "constant"), ("hard", "constant"), ("soft", "rate")])
+def test_rates_trained_as_they_fire_are_what_runs(reset: str, coding: str) -> None:
+    model = made("Residual")
+    config = Config(steps=8, reset=reset, coding=coding, training="fired", compensate=False)
+    training = spike_convert.trainable(calibrate(apply(model, config), [images(8, model)], model))
+    x = images(6, model)
+    answers = training(x)
+    answers.square().mean().backward()
+    assert all(layer.ceiling.grad.abs().sum() > 0 for layer in training.layers().values())
+    frozen = spike_convert.frozen(training)
+    torch.testing.assert_close(frozen(x), answers.detach())
+
+
+def test_training_what_fires_brings_few_steps_nearer_to_the_trained_network() -> None:
+    model, x = made("Residual"), images(16, made("Residual"))
+    exact = model(x).detach()
+    config = Config(steps=4, training="fired", compensate=False)
+    network = calibrate(apply(model, config), [x], model)
+    before = (network(x) - exact).square().mean()
+    training = spike_convert.trainable(network)
+    optimizer = torch.optim.Adam(training.parameters(), lr=2e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        (training(x) - exact).square().mean().backward()
+        optimizer.step()
+    after = (spike_convert.frozen(training)(x) - exact).square().mean()
+    assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("per", ["channel", "layer"])
+@pytest.mark.parametrize("name", list(KINDS))
+def test_another_threshold_is_made_up_for_by_who_reads_it(name: str, per: str) -> None:
+    """Over many steps the answers stay the same."""
+    model = made(name)
+    network = converted(model, Config(steps=400, threshold="max", per=per, compensate=False))
+    before = error(network, model)
+    for node in network.body.graph.nodes:
+        if node.op == "call_module" and str(node.target) in network.neurons():
+            replaced(network.body, node, 1.25 * network.neurons()[str(node.target)].threshold)
+    assert error(network, model) < 2 * before + 0.02
+
+
+def test_thresholds_fitted_to_what_arrives_are_nearer_to_the_trained_network() -> None:
+    model = made("Residual")
+    config = Config(steps=4, compensate=False)
+    batches = [images(32, model, seed=1)]
+    seen = observed(rectified(model, model.input_shape), batches)
+    means = {name: one.mean for name, one in seen.items()}
+    errors = []
+    for fitted in (seen, None):
+        network = converted(model, config)
+        compensated(network, means, batches, fitted)
+        errors.append(error(network, model))
+    assert errors[0] < errors[1]

@@ -131,6 +131,17 @@ def _text_generation() -> Finding:
     return _try("text generation", "llm", "tokenizers", use)
 
 
+def _spiking_networks() -> Finding:
+    def use() -> str:
+        h5py, numba = import_module("h5py"), import_module("numba")
+        with h5py.File("doctor", "w", driver="core", backing_store=False) as file:
+            file["spikes"] = [0, 1]
+        compiled = numba.njit(lambda spikes: spikes + 1)(1)
+        return f"numba {numba.__version__} compiles ({compiled}), h5py {h5py.__version__}"
+
+    return _try("spiking networks", "spikes", "numba", use)
+
+
 def _reports() -> Finding:
     def use() -> str:
         for name in ("jinja2", "matplotlib", "scipy.stats", "PIL", "cpuinfo"):
@@ -187,6 +198,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _onnx_export,
     _onnx_runtime,
     _text_generation,
+    _spiking_networks,
     _reports,
     _tensorrt,
     _tvm,

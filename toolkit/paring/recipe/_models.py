@@ -249,7 +249,8 @@ class Recipe(Part):
     """What to do to a model. Paths are relative to the working directory."""
 
     model: str | None = Field(
-        default=None, description="timm:NAME, hf:ID-OR-PATH, gguf:FILE, py:FILE.py:FACTORY, embedded"
+        default=None,
+        description="timm:NAME, hf:ID-OR-PATH, gguf:FILE, nir:FILE, py:FILE.py:FACTORY, embedded",
     )
     weights: str | None = Field(default=None, description="a safetensors file for the model")
     seed: NotNegative = Field(default=0, description="of random weights")

@@ -4,16 +4,19 @@ ReLU and ReLU6, as modules or functions, become neurons that fire 0 or 1 at each
 neuron stands for the activation, its threshold for the activation at full rate. Convolutions (depthwise ones
 too), linear layers, batch norm (folded), average pooling, flattening and sums stay; max pooling is written as
 sums of rectified differences. Thresholds are the largest activation, a percentile (Rueckauer) or those of
-the least squared error over T steps; membranes start at half a threshold, and biases make up for each layer's
-mean error (Li et al. 2021, https://arxiv.org/abs/2106.06984). In `paring recover` rates are trained by
-quantise-clip-floor-shift (Bu et al. 2022, https://arxiv.org/abs/2303.04347).
+the least squared error over T steps; membranes start at half a threshold; layer after layer, thresholds are
+then fitted to the currents that arrive, and biases make up for the mean error (Li et al. 2021,
+https://arxiv.org/abs/2106.06984). In `paring recover` rates are trained by
+quantise-clip-floor-shift (Bu et al. 2022, https://arxiv.org/abs/2303.04347), or as they fire (Yu et al. 2024,
+https://arxiv.org/abs/2410.11488).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,9 +27,9 @@ from ._spikes.conversion import Wanted, converted, why_not
 from ._spikes.inputs import UNKNOWN, input_shape, normal_inputs
 from ._spikes.lifting import NotTraced, traced
 from ._spikes.neuron import RESETS
-from ._spikes.qcfs import frozen, trainable
 from ._spikes.ranges import not_finite, out_of_range
 from ._spikes.thresholds import PER, RULES, Neurons
+from ._spikes.training import TRAININGS, frozen, trainable
 from .traits import Traits
 
 __all__ = ["TRAITS", "Config", "apply", "calibrate", "check", "frozen", "trainable"]
@@ -50,8 +53,8 @@ class Config:
     threshold: str = field(
         default="mse",
         metadata={
-            "help": "'mse': the least squared error of the rates over T steps; 'max': the largest activation;"
-            " 'percentile': an activation that few exceed",
+            "help": "'mse': the least squared error of the rates over T steps, with compensate from the"
+            " currents that arrive; 'max': the largest activation; 'percentile': one that few exceed",
             "choices": RULES,
         },
     )
@@ -100,7 +103,15 @@ class Config:
     )
     levels: int | None = field(
         default=None,
-        metadata={"help": "of the rates that `paring recover` trains; by default T", "minimum": 2},
+        metadata={"help": "of the rates that `paring recover` trains, if even; by default T", "minimum": 2},
+    )
+    training: str = field(
+        default="even",
+        metadata={
+            "help": "rates in `paring recover`: 'even', as with constant currents; 'fired', as the neurons"
+            " fire over T steps: T passes more for each step of training, and what is trained is what runs",
+            "choices": TRAININGS,
+        },
     )
     input_shape: tuple[int, ...] | None = field(
         default=None,
@@ -111,7 +122,8 @@ class Config:
         """As the conversion takes it."""
         neurons = Neurons(self.steps, self.threshold, self.percentile, self.per, self.reset, self.initial)
         rewrite = self.max_pool == "rewrite"
-        return Wanted(neurons, self.coding, self.seed, self.compensate, rewrite, self.levels)
+        fitted = Wanted(neurons, self.coding, self.seed, self.compensate, rewrite)
+        return replace(fitted, levels=self.levels, training=self.training)
 
 
 def check(model: nn.Module, config: Config) -> list[str]:

@@ -18,13 +18,19 @@ from .folding import module_of
 from .layers import POOLS, WEIGHTED, Weighted, biased
 from .network import SpikingNetwork
 from .neuron import IntegrateFire
+from .observing import quota_of, sampled
+from .refitting import VALUES, refitted, replaced
+from .thresholds import Activations
 
 ROUNDS = 2  # the output is no linear function of the bias
 
 
 @torch.no_grad()
 def compensated(
-    network: SpikingNetwork, wanted: Mapping[str, torch.Tensor], batches: Sequence[torch.Tensor]
+    network: SpikingNetwork,
+    wanted: Mapping[str, torch.Tensor],
+    batches: Sequence[torch.Tensor],
+    seen: Mapping[str, Activations] | None = None,
 ) -> list[str]:
     """Change the biases of `network`, in place.
 
@@ -32,6 +38,8 @@ def compensated(
         network: with neurons.
         wanted: [C] the trained network's mean activations by the neurons' names, and `output`.
         batches: [B, ...] of images. What they fire is kept between two layers, a byte a spike.
+        seen: the trained network's activations on them, by the neurons' names: each layer's thresholds are
+            fitted to the currents that arrive, before its bias is.
 
     Returns:
         The neurons with no layer of weights of their own before them, whose error stays.
@@ -41,6 +49,11 @@ def compensated(
         if node in running.kept and node.op != "placeholder":
             module = module_of(network.body, node)
             name = "output" if node.op == "output" else str(node.target)
+            if seen is not None and isinstance(module, IntegrateFire):
+                exact = seen[name]
+                currents, places = running.currents(node)
+                fitted = refitted(module, currents, exact.outputs()[:, places], exact.ceiling)
+                replaced(network.body, node, fitted)
             if name in wanted:
                 source = weights_before(network.body, node, len(wanted[name]))
                 if source is None:
@@ -103,6 +116,19 @@ class _Running:
         later = self.kept[self.kept.index(node) + 1 :]
         needed = set().union(*(self.readers[reader] for reader in later))
         self.values = {one: value for one, value in self.values.items() if one in needed}
+
+    def currents(self, node: Node) -> tuple[torch.Tensor, torch.Tensor]:
+        """[T, C, S] what arrives at neurons at each step, and which of the samples of `observing` it is."""
+        (given,), parts, places, first = node.all_input_nodes, [], [], 0
+        quota, steps = quota_of(self.batches), self.network.steps
+        for at in range(len(self.batches)):
+            arriving = self._value(given, at).unflatten(0, (steps, -1))
+            known = sampled(arriving[0], quota)
+            stride = max(1, known.numel() * steps * len(self.batches) // VALUES)
+            parts.append(torch.stack([sampled(step, quota)[:, ::stride] for step in arriving]))
+            places.append(torch.arange(first, first + known.shape[1], stride))
+            first += known.shape[1]
+        return torch.cat(parts, 2), torch.cat(places)
 
     def mean(self, node: Node) -> torch.Tensor:
         """[C] of what a node puts out, in the units of the trained network."""

@@ -33,6 +33,7 @@ class Wanted:
     compensate: bool = True
     rewrite_max_pool: bool = True
     levels: int | None = None
+    training: str = "even"
 
 
 def why_not(found: Traced, wanted: Wanted) -> list[str]:
@@ -92,5 +93,6 @@ def converted(model: nn.Module, batches: Sequence[torch.Tensor], wanted: Wanted)
     network.wanted, network.images = wanted, tuple(batches)
     network.eval()
     if wanted.compensate:
-        compensated(network, {name: one.mean for name, one in seen.items()}, batches)
+        refit = seen if neurons.rule == "mse" else None
+        compensated(network, {name: one.mean for name, one in seen.items()}, batches, refit)
     return network

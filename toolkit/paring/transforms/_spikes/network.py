@@ -29,7 +29,7 @@ class SpikingNetwork(nn.Module):
         steps: T.
         coding: "constant", "rate" or "latency".
         input_shape: of one input, without the batch.
-        levels: of the rates while it is trained, see `qcfs`; by default T.
+        levels: of the rates while it is trained, see `training`; by default T.
     """
 
     def __init__(

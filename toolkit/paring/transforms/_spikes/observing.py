@@ -25,14 +25,25 @@ class _Seen:
     ceiling: float | None = None
 
     def add(self, before: torch.Tensor, after: torch.Tensor, quota: int) -> None:
-        inputs, outputs = (value.movedim(1, 0).flatten(1) for value in (before, after))  # [C, B * positions]
-        self.parts.append(inputs[:, :: max(1, -(-inputs.shape[1] // quota))].clone())
+        self.parts.append(sampled(before, quota))
+        outputs = after.movedim(1, 0).flatten(1)  # [C, B * positions]
         most = outputs.amax(1)
         self.largest = most if self.largest is None else torch.maximum(self.largest, most)
         self.total, self.count = self.total + outputs.double().sum(1), self.count + outputs.shape[1]
 
     def mean(self) -> torch.Tensor:
         return (torch.as_tensor(self.total) / self.count).float()
+
+
+def sampled(values: torch.Tensor, quota: int) -> torch.Tensor:
+    """[B, C, ...] -> [C, S], S at most `quota`: always the same places of values of a shape."""
+    flat = values.movedim(1, 0).flatten(1)  # [C, B * positions]
+    return flat[:, :: max(1, -(-flat.shape[1] // quota))].clone()
+
+
+def quota_of(batches: Sequence[torch.Tensor]) -> int:
+    """How many places of a batch are kept."""
+    return max(1, SAMPLES // len(batches))
 
 
 class _Watching(Interpreter):
@@ -64,7 +75,7 @@ def observed(body: GraphModule, batches: Sequence[torch.Tensor]) -> dict[str, Ac
         body: a lifted network.
         batches: [B, ...] of images, as it takes them.
     """
-    watching = _Watching(body, max(1, SAMPLES // len(batches)))
+    watching = _Watching(body, quota_of(batches))
     watching.garbage_collect_values = False  # a rectifier's input is read after it ran
     for batch in batches:
         watching.run(batch)

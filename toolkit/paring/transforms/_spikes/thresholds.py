@@ -53,6 +53,10 @@ class Activations:
     mean: torch.Tensor
     ceiling: float | None = None
 
+    def outputs(self) -> torch.Tensor:
+        """[C, S] what it gave for the samples."""
+        return self.samples.clamp(0, self.ceiling)
+
 
 def threshold_of(seen: Activations, wanted: Neurons) -> torch.Tensor:
     """The threshold, [] or [C] by `wanted.per`, finite and above 0."""
