@@ -1,7 +1,8 @@
 """A recurrent language model as ONNX: the graph of one token, its state as inputs and outputs.
 
-`model.onnx` takes `input_ids` [B] and `state.NAME` [L, B, C], and gives `logits` [B, V] and `updated.NAME`. There
-is no loop in it: whatever runs it hands each token's state on to the next. Its weights are `model.onnx.data`.
+`model.onnx` takes `input_ids` [B] and `state.NAME` [L, B, C], and gives `logits` [B, V] and `updated.NAME`.
+There is no loop in it: whatever runs it hands each token's state on to the next. Its weights are
+`model.onnx.data`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Does the graph of one token compute what the model computes? A text token by token, from one state each time.
+"""Does the graph of one token compute what the model computes? A text, token by token, from equal states.
 
-At every place the graph starts from the model's state, so that a difference is that token's own. Spikes make one
-exception: a membrane within `NEAR` of the threshold may fire in one and not in the other, after which all that
-follows differs rightly. Such a place is counted under `ties` and not judged; it is one where, in the first layer
-that differs at all, each neuron that differs was reset by one side and stands just below the threshold on the
-other. More than one in a hundred of them fail the comparison.
+At every place the graph starts from the model's state, so that a difference is that token's own. Spikes make
+one exception: a membrane within `NEAR` of the threshold may fire in one and not in the other, after which all
+that follows differs rightly. Such a place is counted under `ties` and not judged; it is one where, in the
+first layer that differs at all, each neuron that differs was reset by one side and stands just below the
+threshold on the other. More than one in a hundred of them fail the comparison.
 """
 
 from __future__ import annotations

@@ -124,7 +124,9 @@ def language_model_of(folder: Path, graph: Mapping[str, Any], files: Mapping[str
         most = told.get("max_positions")
         told = {**told, "kv_heads": 0, "head_dim": 0, "max_positions": NO_LIMIT if most is None else most}
         least |= {"kv_heads": 0, "head_dim": 0}
-    numbers: dict[str, Any] = {key: _whole(told.get(key), low, f"{where}.{key}") for key, low in least.items()}
+    numbers: dict[str, Any] = {
+        key: _whole(told.get(key), low, f"{where}.{key}") for key, low in least.items()
+    }
     for key in ("bos_token_id", "pad_token_id"):
         numbers[key] = _token(told.get(key), f"{where}.{key}")
     eos = _end_tokens(told.get("eos_token_ids", []), f"{where}.eos_token_ids")

@@ -1,7 +1,7 @@
 """The state of a recurrent language model: a few tensors of fixed size instead of keys and values.
 
-The graph reads one token a run. It is bound twice, from one set of buffers into another and back, so that a run
-copies no state and no text, however long, needs more memory.
+The graph reads one token a run. It is bound twice, from one set of buffers into another and back, so that a
+run copies no state, and no text, however long, needs more memory.
 """
 
 from __future__ import annotations

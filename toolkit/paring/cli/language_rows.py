@@ -24,9 +24,9 @@ def language_rows(folder: Path, manifest: Manifest) -> list[list[str]]:
 
 def _sizes(model: LanguageModel, config: dict[str, Any]) -> str:
     if model.state is not None:
-        count = len(model.state.initial)
+        count, width = len(model.state.initial), model.state.width
         return (
-            f"{model.layers} layers that keep a state: {count} tensors of {model.state.width} in {model.dtype}\n"
+            f"{model.layers} layers that keep a state: {count} tensors of {width} in {model.dtype}\n"
             f"vocabulary {model.vocab_size:,}; no longest context; state {_state_bytes(model):,} bytes"
         )
     heads = config.get("num_attention_heads", config.get("n_head"))

@@ -1,13 +1,14 @@
 """Train a small SpikeGPT, and an LSTM with as many parameters, on the same text, and compare them.
 
     python tools/assets/spike_gpt/train.py TEXT OUT [--minutes 3] [--device cuda] [--batch 64] [--context 256]
-        [--layers 4] [--width 256] [--rates 1.5e-3 2e-3] [--evaluate N]
+        [--layers 4] [--width 256] [--rates 1.5e-3 2e-3] [--evaluate N] [--only spike_gpt] [--steps N]
 
 TEXT is what `text.py` wrote. SpikeGPT has 65 % of the time; the LSTM then makes as many steps with batches of
-the same places, within what is left. Both start each piece of text from an empty state. OUT gets
-`spike_gpt.safetensors` and `lstm.safetensors`, fp16, and `results.json`: bits per character of the held-out
-text (or of its first `--evaluate` characters), with weights as they are saved. Arithmetic is fp32, on a GPU
-with TF32 multiplication while training.
+the same places, within what is left. With `--only` one model has all of it; `--steps` is the most that either
+makes. Both start each piece of text from an empty state. OUT gets `spike_gpt.safetensors` and
+`lstm.safetensors`, fp16, and beside each a `.json`: bits per character of the held-out text (or of its first
+`--evaluate` characters), with weights as they are saved. Arithmetic is fp32, on a GPU with TF32
+multiplication while training.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def main() -> None:
     spiking = SpikeGPT(Config(VOCABULARY, told.width, told.layers))
     recurrent = of_size(sum(one.numel() for one in spiking.parameters()), VOCABULARY, told.width)
     held = held[: told.evaluate]
-    results: dict[str, Any] = {
+    about = {
         "device": named(device),
         "torch": torch.__version__,
         "batch": told.batch,
@@ -65,15 +66,19 @@ def main() -> None:
         "train_bytes": len(train),
         "held_out_bytes": len(held),
     }
-    whole, most = told.minutes * 60, None
-    for name, model, loss, peak, seconds in (
-        ("spike_gpt", spiking, drawn, told.rates[0], whole * SHARE),
-        ("lstm", recurrent, entropy, told.rates[1], whole * (1 - SHARE)),
+    whole, most = told.minutes * 60, told.steps
+    for name, model, loss, peak, share in (
+        ("spike_gpt", spiking, drawn, told.rates[0], SHARE),
+        ("lstm", recurrent, entropy, told.rates[1], 1 - SHARE),
     ):
-        results[name] = one_model(name, model.to(device), loss, peak, seconds, (train, held), told, most)
-        most = most or results[name]["steps"]
-        (told.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        print(name, {key: value for key, value in results[name].items() if key != "losses"}, flush=True)
+        if told.only not in (None, name):
+            continue
+        seconds = whole if told.only else whole * share
+        found = one_model(name, model.to(device), loss, peak, seconds, (train, held), told, most)
+        most = most or found["steps"]
+        text = json.dumps({**about, **found}, indent=1) + "\n"
+        (told.out / f"{name}.json").write_text(text, encoding="utf-8")
+        print(name, {key: value for key, value in found.items() if key != "losses"}, flush=True)
 
 
 def one_model(
@@ -115,6 +120,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--rates", type=float, nargs=2, default=(1.5e-3, 2e-3), help="peaks, of each model")
     parser.add_argument("--evaluate", type=int, help="characters of the held-out text; default: all")
+    parser.add_argument("--only", choices=("spike_gpt", "lstm"))
+    parser.add_argument("--steps", type=int, help="most steps of training")
     return parser.parse_args()
 
 

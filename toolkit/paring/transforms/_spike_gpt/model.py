@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from .config import Config
 from .initial import fill, time_decay, time_first, time_mix
-from .neuron import fire, leaky, spike
+from .neuron import Leaky, spike
 from .state import State
 from .wkv import wkv, wkv_step
 
@@ -100,16 +100,18 @@ class Block(nn.Module):
             self.ln0 = nn.LayerNorm(config.width)
         self.att = TimeMix(config, index)
         self.ffn = ChannelMix(config, index)
+        self.lif1, self.lif2 = Leaky(), Leaky()
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """x [B, T, C] and the layer's state before and after it."""
         inner = self.ln1(x)
         current, sums = self.att(inner, state.attention_last, state[2:5])
-        spikes, membrane = leaky(current, state.attention_membrane)
+        spikes, membrane = self.lif1(current, state.attention_membrane)
         x = x + spikes
         outer = self.ln2(x)
-        spikes, membrane_2 = leaky(self.ffn(outer, shifted(outer, state.mixing_last)), state.mixing_membrane)
+        current = self.ffn(outer, shifted(outer, state.mixing_last))
+        spikes, membrane_2 = self.lif2(current, state.mixing_membrane)
         x = self.dropout(x + spikes)
         return x, State(inner[:, -1].detach(), outer[:, -1].detach(), *sums, membrane, membrane_2)
 
@@ -117,10 +119,11 @@ class Block(nn.Module):
         """As `forward`, for one token: x [B, C]."""
         inner = self.ln1(x)
         current, sums = self.att.step(inner, state.attention_last, state[2:5])
-        spikes, membrane = fire(state.attention_membrane, current)
+        spikes, membrane = self.lif1.step(current, state.attention_membrane)
         x = x + spikes
         outer = self.ln2(x)
-        spikes, membrane_2 = fire(state.mixing_membrane, self.ffn(outer[None], state.mixing_last[None])[0])
+        current = self.ffn(outer[None], state.mixing_last[None])[0]
+        spikes, membrane_2 = self.lif2.step(current, state.mixing_membrane)
         return x + spikes, State(inner, outer, *sums, membrane, membrane_2)
 
 

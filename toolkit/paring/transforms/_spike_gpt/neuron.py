@@ -17,6 +17,7 @@ import math
 from typing import Any
 
 import torch
+from torch import nn
 
 TAU = 2.0
 THRESHOLD = 1.0
@@ -101,3 +102,15 @@ def leaky(current: torch.Tensor, membrane: torch.Tensor) -> tuple[torch.Tensor, 
     """
     spikes, left = _Leaky.apply(current, membrane)  # type: ignore[no-untyped-call]
     return spikes, left
+
+
+class Leaky(nn.Module):
+    """A layer of neurons: `leaky` for a sequence, `fire` for a token. It has no parameters."""
+
+    def forward(self, current: torch.Tensor, membrane: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `leaky`."""
+        return leaky(current, membrane)
+
+    def step(self, current: torch.Tensor, membrane: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `fire`; its arguments are in the order of `forward`."""
+        return fire(membrane, current)
