@@ -1,9 +1,9 @@
 """What a SpikeGPT does for a token: which sums of products its spikes feed, found by testing every tensor.
 
 A product counts as a synaptic operation where the layer's input was zeros and ones at every token; it is then
-done only where there is a one. Every other layer reads real numbers and multiplies: all its products are MACs.
-No layer is believed to be spiking by its name: here spikes are added to a residual stream, which a layer norm
-makes real again before any weight reads it.
+done only where there is a one. Every other layer reads real numbers and multiplies: all its products are
+MACs. No layer is believed to be spiking by its name: here spikes are added to a residual stream, which a
+layer norm makes real again before any weight reads it.
 """
 
 from __future__ import annotations
