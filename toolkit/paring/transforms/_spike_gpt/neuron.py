@@ -46,7 +46,8 @@ class Spike(torch.autograd.Function):
 def spike(distance: torch.Tensor) -> torch.Tensor:
     """`Spike` where a gradient is wanted, its plain value elsewhere (so that it exports)."""
     if distance.requires_grad and torch.is_grad_enabled():
-        return Spike.apply(distance)  # type: ignore[no-any-return, no-untyped-call]
+        spikes: torch.Tensor = Spike.apply(distance)
+        return spikes
     return (distance >= 0).to(distance.dtype)
 
 
@@ -100,7 +101,7 @@ def leaky(current: torch.Tensor, membrane: torch.Tensor) -> tuple[torch.Tensor, 
         current: what comes in, in the threshold's unit.
         membrane: [B, C] before the first token. No gradient reaches it, nor comes from the one returned.
     """
-    spikes, left = _Leaky.apply(current, membrane)  # type: ignore[no-untyped-call]
+    spikes, left = _Leaky.apply(current, membrane)
     return spikes, left
 
 

@@ -101,7 +101,7 @@ def wkv(
         state: (m, numerator, denominator), each [B, C], before the first place. No gradient reaches it, nor
             comes from the one returned.
     """
-    out, top, numerator, denominator = _WKV.apply(decay, bonus, key, value, *state)  # type: ignore[no-untyped-call]
+    out, top, numerator, denominator = _WKV.apply(decay, bonus, key, value, *state)
     return out, (top, numerator, denominator)
 
 
