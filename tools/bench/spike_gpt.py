@@ -142,7 +142,7 @@ def accounts(found: Counted) -> None:
     rate = found.rate
     print(f"as published: products x firing rate {rate:.4f}: {1 / rate:.1f} x fewer operations,")
     print(
-        f"  {MAC_PJ / (ADD_PJ * rate):.1f} x less energy; {PUBLISHED:.0f} x needs a rate of {1 / PUBLISHED:.2f}"
+        f"  {MAC_PJ / (ADD_PJ * rate):.1f} x less energy; {PUBLISHED:.0f} x takes a rate of {1 / PUBLISHED}"
     )
     fed = sum(one.binary for one in found.products.values())
     print(
