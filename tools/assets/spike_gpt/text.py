@@ -7,7 +7,8 @@
 Prose only: the paragraphs, list items and headings of their HTML pages, one a line; listings, tables,
 navigation and signatures are left out. Characters outside ASCII are written in ASCII or dropped, so that a
 byte is a character. A line that an earlier page has already is dropped. The last paragraphs of each page,
-5 % of its characters but at least one paragraph, are held out: the file is the text to train on, a zero byte, and the text that is held out.
+5 % of its characters but at least one paragraph, are held out: the file is the text to train on, a zero byte,
+and the text that is held out.
 """
 
 from __future__ import annotations
