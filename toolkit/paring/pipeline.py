@@ -15,13 +15,20 @@ from .building import Built, Job, build
 from .converted import Converted, finish
 from .gates import gate
 from .language import convert_language
+from .language.recurrent import convert_recurrent
 from .opening import Progress, calibration_batches, open_images, open_source, preprocessing
 from .quality import Quality, quality
 from .quantizing import check_integers, scheme_of
 from .recipe import Recipe
 from .recover.folder import read_recovery
 from .robustness import robustness
-from .sources import LoadedLanguageModel, LoadedModel, LoadedVisionLanguageModel, digest
+from .sources import (
+    LoadedLanguageModel,
+    LoadedModel,
+    LoadedRecurrentModel,
+    LoadedVisionLanguageModel,
+    digest,
+)
 from .transforming import transform
 from .transforms._opening import canonical
 from .vision_language import convert_vision_language
@@ -64,6 +71,8 @@ def convert(
         )
     if recipe.calibration is not None and isinstance(source, LoadedLanguageModel):
         raise RecipeError(f"calibration: {recipe.model} is no model that answers images alone; leave it out")
+    if isinstance(source, LoadedRecurrentModel):
+        return convert_recurrent(recipe, source, output, overwrite=overwrite, progress=progress)
     if isinstance(source, LoadedLanguageModel):
         return convert_language(recipe, source, output, overwrite=overwrite, progress=progress)
     job = _job(recipe, source, progress)

@@ -51,7 +51,11 @@ def count(run: AnswerRun, answer: Answer) -> Cost:
         for _, length, capacity in reading_plan(len(run.asked.prompts[0]), 1):
             for layer, name in enumerate(model.filter.files):
                 cost.add("filter", folder / name, filtering(model, layer, length, capacity), batch)
-    if model.in_place is None or run.graphs.in_place is None:
+    if model.state is not None:
+        feeds, entry = one_token(model), folder / _entry(run)
+        cost.add("prefill", entry, feeds, batch * len(answer.read[0]))
+        cost.add("decode", entry, feeds, batch)
+    elif model.in_place is None or run.graphs.in_place is None:
         entry = folder / _entry(run)
         length = len(answer.read[0])
         cost.add("prefill", entry, growing(run, length, 0), batch)
@@ -110,6 +114,13 @@ def growing(run: AnswerRun, length: int, past: int) -> Feeds:
     feeds |= dict.fromkeys(model.cache_names("past_key_values"), empty)
     taken = {spec.name for spec in run.graphs.entry.inputs}
     return {name: value for name, value in feeds.items() if name in taken}
+
+
+def one_token(model: LanguageModel) -> Feeds:
+    """Feeds of the graph of a model that keeps a state."""
+    assert model.state is not None
+    empty = np.zeros((model.layers, 1, model.state.width), model.dtype)
+    return {"input_ids": np.zeros(1, np.int64), **dict.fromkeys(model.state.names("state"), empty)}
 
 
 def in_place(model: LanguageModel, length: int, capacity: list[int]) -> Feeds:

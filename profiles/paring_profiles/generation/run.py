@@ -20,18 +20,22 @@ from paring_runtimes.generation.image_graphs import ImageGraphs
 from paring_runtimes.generation.in_place_cache import InPlaceCache
 from paring_runtimes.generation.options import Options
 from paring_runtimes.generation.prompt_filter import PromptFilter
+from paring_runtimes.generation.state_cache import StateCache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    AnyCache = InPlaceCache | ConcatCache
+    AnyCache = InPlaceCache | ConcatCache | StateCache
 
 _SHORT_PROMPT, _SHORT_ANSWER = 8, 4
 
 
 @dataclass(frozen=True)
 class Held:
-    """A cache at one moment: of each layer the rows of the longest prompt and the rows that fit."""
+    """A cache at one moment: of each layer the rows of the longest prompt and the rows that fit.
+
+    A state has no rows, and `rows_bytes` is its size.
+    """
 
     rows: list[int]
     capacity: list[int]
@@ -154,6 +158,8 @@ class AnswerRun:
     def _new_cache(self) -> tuple[AnyCache, dict[str, Stopwatch]]:
         """A cache, and what times the graphs before the prompt's, by phase."""
         in_place, image, pixels = self.graphs.in_place, self.graphs.image, self.asked.pixels
+        if self.model.state is not None:
+            return StateCache(self.graphs.entry, self.model, self.batch), {}
         if in_place is None:
             return ConcatCache(self.graphs.entry, self.model, self.batch), {}
         if image is None or pixels is None:
@@ -173,6 +179,9 @@ class AnswerRun:
 def held(cache: AnyCache, session: GenerativeSession) -> Held:
     """Return what a cache holds now."""
     buffers = list(cache.buffers.values())
+    if isinstance(cache, StateCache):
+        none = [0] * session.model.layers
+        return Held(none, none, sum(buffer.nbytes for buffer in buffers), cache.buffer_bytes)
     capacity = [buffer.shape[2] for buffer in buffers[::2]]
     if isinstance(cache, InPlaceCache):
         rows: NDArray[np.int64] = cache.rows[list(session.model.groups)]  # [layers, batch]

@@ -11,6 +11,7 @@ from typing import Any
 from paring_runtimes.errors import ArtifactError
 from paring_runtimes.generation.image_facts import TASK as IMAGE_TASK
 from paring_runtimes.generation.image_facts import ImageFacts, image_facts
+from paring_runtimes.generation.state_facts import NO_LIMIT, StateFacts, state_facts
 from paring_runtimes.manifest import FILE_NAME, Manifest
 
 TASK = "text-generation"
@@ -48,11 +49,12 @@ class LanguageModel:
     """`manifest.graph["generation"]`.
 
     Attributes:
-        layers: layers that keep keys and values.
-        kv_heads: key-value heads of a layer.
-        head_dim: width of a head.
+        layers: layers that keep keys and values, or a state.
+        kv_heads: key-value heads of a layer; 0 where it keeps a state.
+        head_dim: width of a head; 0 where it keeps a state.
         vocab_size: width of the logits.
-        max_positions: the most tokens that prompt and answer may have together.
+        max_positions: the most tokens that prompt and answer may have together; `NO_LIMIT` where the manifest
+            says null, as it may for a model with a state.
         eos_token_ids: any of these ends a generation.
         bos_token_id: first token of a text; the tokenizer puts it there.
         pad_token_id: what fills short rows of a batch; never seen by attention.
@@ -60,6 +62,7 @@ class LanguageModel:
         dtype: of the cache, "float32" or "float16".
         filter: what shortens long prompts, or None.
         image: of a vision-language model.
+        state: of a recurrent model, which keeps it instead of keys and values; or None.
     """
 
     layers: int
@@ -74,6 +77,7 @@ class LanguageModel:
     dtype: str
     filter: FilterModel | None = None
     image: ImageFacts | None = None
+    state: StateFacts | None = None
 
     @property
     def padding(self) -> int:
@@ -114,9 +118,14 @@ def language_model_of(folder: Path, graph: Mapping[str, Any], files: Mapping[str
     told = graph.get("generation")
     if not isinstance(told, dict):
         raise ArtifactError(f"{where}: expected an object, as the task is {graph.get('task')}")
+    state = state_facts(told.get("state"), f"{where}.state")
+    least = {"layers": 1, "vocab_size": 1, "max_positions": 1, "kv_heads": 1, "head_dim": 1}
+    if state is not None:
+        most = told.get("max_positions")
+        told = {**told, "kv_heads": 0, "head_dim": 0, "max_positions": NO_LIMIT if most is None else most}
+        least |= {"kv_heads": 0, "head_dim": 0}
     numbers: dict[str, Any] = {
-        key: _whole(told.get(key), 1, f"{where}.{key}")
-        for key in ("layers", "kv_heads", "head_dim", "vocab_size", "max_positions")
+        key: _whole(told.get(key), low, f"{where}.{key}") for key, low in least.items()
     }
     for key in ("bos_token_id", "pad_token_id"):
         numbers[key] = _token(told.get(key), f"{where}.{key}")
@@ -136,6 +145,7 @@ def language_model_of(folder: Path, graph: Mapping[str, Any], files: Mapping[str
         dtype=told["dtype"],
         filter=_filter(told.get("filter"), files, f"{where}.filter"),
         image=image,
+        state=state,
     )
 
 

@@ -17,6 +17,7 @@ from paring_runtimes.generation.image_graphs import check_graphs, opened
 from paring_runtimes.generation.in_place_cache import check_in_place
 from paring_runtimes.generation.language_model import LanguageModel, language_model
 from paring_runtimes.generation.session import GenerativeSession
+from paring_runtimes.generation.state_cache import check_state
 from paring_runtimes.manifest import Manifest
 
 
@@ -48,7 +49,7 @@ def open_language_model(
     def open_entry(settings: Options) -> NativeSession:
         native = engine.open_session(entry, settings)
         check(native)
-        check_concat(entry, native, model)
+        (check_concat if model.state is None else check_state)(entry, native, model)
         return native
 
     in_place = _in_place(folder, model, engine, options)

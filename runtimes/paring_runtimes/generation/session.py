@@ -30,6 +30,7 @@ from paring_runtimes.generation.prompt_filter import PromptFilter
 from paring_runtimes.generation.prompts import ids_of, prompts_to_ids
 from paring_runtimes.generation.row import Generation, Row
 from paring_runtimes.generation.scoring import Scores, score
+from paring_runtimes.generation.state_cache import StateCache
 from paring_runtimes.generation.tokenizer import TextTokenizer
 from paring_runtimes.manifest import Manifest
 from paring_runtimes.session import Session
@@ -203,7 +204,9 @@ class GenerativeSession(Session):
 
     @property
     def cache(self) -> str:
-        """The form of the cache that `cache="auto"` takes: "in_place" or "concat"."""
+        """The form of the cache that `cache="auto"` takes: "in_place", "concat", or "state"."""
+        if self.model.state is not None:
+            return "state"
         return "concat" if self._in_place is None else "in_place"
 
     def open_graphs(self) -> OpenGraphs:
@@ -266,8 +269,12 @@ class GenerativeSession(Session):
             raise InputError("cache: this session has no in-place graph; use 'concat' or 'auto'")
         if form == "concat" and graphs is not None:
             raise InputError("cache: a vision-language model has the in-place graph only; use 'auto'")
+        if form != "auto" and model.state is not None:
+            raise InputError(f"cache: this model keeps a state, and no cache that is {form!r}; use 'auto'")
 
         def new_cache(batch: int, images: Images | None) -> Cache:
+            if model.state is not None:
+                return StateCache(native, model, batch)
             if in_place is None or form == "concat":
                 return ConcatCache(native, model, batch)
             if images is None or graphs is None or model.image is None:

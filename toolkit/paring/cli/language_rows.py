@@ -23,6 +23,12 @@ def language_rows(folder: Path, manifest: Manifest) -> list[list[str]]:
 
 
 def _sizes(model: LanguageModel, config: dict[str, Any]) -> str:
+    if model.state is not None:
+        count, width = len(model.state.initial), model.state.width
+        return (
+            f"{model.layers} layers that keep a state: {count} tensors of {width} in {model.dtype}\n"
+            f"vocabulary {model.vocab_size:,}; no longest context; state {_state_bytes(model):,} bytes"
+        )
     heads = config.get("num_attention_heads", config.get("n_head"))
     told = f"{heads} query heads, {model.kv_heads}" if heads else str(model.kv_heads)
     lines = [
@@ -34,6 +40,12 @@ def _sizes(model: LanguageModel, config: dict[str, Any]) -> str:
         height, width = model.image.size
         lines.append(f"image {height} x {width} pixels, {model.image.tokens} tokens")
     return "\n".join(lines)
+
+
+def _state_bytes(model: LanguageModel) -> int:
+    assert model.state is not None
+    size = 4 if model.dtype == "float32" else 2
+    return len(model.state.initial) * model.layers * model.state.width * size
 
 
 def _row_bytes(model: LanguageModel) -> int:
@@ -54,6 +66,8 @@ def _graphs(manifest: Manifest, model: LanguageModel) -> list[tuple[str, str]]:
     image, step = model.image, model.in_place
     if image is not None:
         named = [("image encoder", image.encoder), ("embeddings", image.embed), ("prompt", image.prefill)]
+    elif model.state is not None:
+        named = [("one token", manifest.entry)]
     else:
         named = [("prompt and step, growing cache", manifest.entry)]
     named += [("prompt and step, in-place cache", step)] if step else []

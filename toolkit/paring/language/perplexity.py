@@ -82,29 +82,30 @@ def decoder_losses(decoder: Decoder, chunks: Chunks) -> np.ndarray:
     """[N] each chunk's loss by the decoder."""
     losses = []
     with torch.inference_mode():
-        for ids in _batches(chunks):
+        for ids in batches_of(chunks):
             tokens = torch.from_numpy(ids)
             places = torch.arange(ids.shape[1]).expand(len(ids), -1)
             logits, _ = decoder(tokens, torch.ones_like(tokens), places)
-            losses.append(_losses(logits, tokens))
+            losses.append(losses_of(logits, tokens))
     return np.concatenate(losses)
 
 
 def graph_losses(runner: GrowingRunner, chunks: Chunks) -> np.ndarray:
     """[N] each chunk's loss by the artifact."""
     losses = []
-    for ids in _batches(chunks):
+    for ids in batches_of(chunks):
         logits = torch.from_numpy(runner.whole(ids, np.ones_like(ids)))
-        losses.append(_losses(logits, torch.from_numpy(ids)))
+        losses.append(losses_of(logits, torch.from_numpy(ids)))
     return np.concatenate(losses)
 
 
-def _batches(chunks: Chunks) -> list[np.ndarray]:
+def batches_of(chunks: Chunks) -> list[np.ndarray]:
+    """The chunks' ids in pieces [B, T] that are read at once."""
     return [chunks.ids[start : start + BATCH] for start in range(0, len(chunks.ids), BATCH)]
 
 
-def _losses(logits: torch.Tensor, ids: torch.Tensor) -> np.ndarray:
-    """Logits [B, T, V], ids [B, T] -> [B]."""
+def losses_of(logits: torch.Tensor, ids: torch.Tensor) -> np.ndarray:
+    """Each chunk's loss [B], of logits [B, T, V] and ids [B, T]."""
     picked = logits[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
     each = torch.logsumexp(logits[:, :-1], dim=2) - picked
     return each.mean(1).double().numpy()

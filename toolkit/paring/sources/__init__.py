@@ -23,12 +23,14 @@ from paring_runtimes.suggest import near_miss
 from ._digest import digest
 from ._language import LoadedLanguageModel
 from ._loaded import LoadedModel, Request, fill_zeros
+from ._recurrent import LoadedRecurrentModel
 from ._vision_language import LoadedVisionLanguageModel
 
 __all__ = [
     "RISKS",
     "LoadedLanguageModel",
     "LoadedModel",
+    "LoadedRecurrentModel",
     "LoadedVisionLanguageModel",
     "Request",
     "Source",
@@ -71,8 +73,8 @@ def load_model(
     """Load a model, ready to be transformed.
 
     Args:
-        spec: `embedded`, `timm:NAME`, `hf:ID-OR-PATH`, `gguf:FILE`, `py:FILE.py:FACTORY`, `onnx:FILE`
-            or `nir:FILE`.
+        spec: `embedded`, `timm:NAME`, `hf:ID-OR-PATH`, `gguf:FILE`, `spikegpt:FILE`,
+            `py:FILE.py:FACTORY`, `onnx:FILE` or `nir:FILE`.
         weights: a safetensors file for the model; it must fit exactly.
         allow: risks taken knowingly, out of `RISKS`.
         image_size: input size in pixels, a number or (height, width); None is the model's own.
@@ -111,7 +113,10 @@ def load_model(
 
 
 def _unknown(spec: str, prefix: str, known: list[str]) -> str:
-    forms = "embedded, timm:NAME, hf:ID-OR-PATH, gguf:FILE, py:FILE.py:FACTORY, onnx:FILE, nir:FILE"
+    forms = (
+        "embedded, timm:NAME, hf:ID-OR-PATH, gguf:FILE, spikegpt:FILE, py:FILE.py:FACTORY, onnx:FILE,"
+        " nir:FILE"
+    )
     path = Path(spec)
     guess = near_miss(prefix, known)
     if path.suffix in (".onnx", ".gguf", ".nir"):

@@ -1,4 +1,4 @@
-"""`embedded`: the small networks that come with paring, trained on Fashion-MNIST."""
+"""`embedded`: the small networks that come with paring: two for Fashion-MNIST, one that writes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from paring.data import Preprocess
 from paring_runtimes.errors import SourceError
 
 from ._loaded import LoadedModel, Request, missing_extra, require
+from ._recurrent import LoadedRecurrentModel, spike_gpt
 from ._weights import fit, read_weights
 
-HELP = "embedded: the packaged fashion-vit, a ViT for 28x28 grey images; embedded:fashion-cnn, a small ResNet"
-NAMES = ("", "fashion-vit", "fashion-cnn")
+HELP = (
+    "embedded: the packaged fashion-vit, a ViT for 28x28 grey images; embedded:fashion-cnn, a small ResNet;"
+    " embedded:spike-gpt, a SpikeGPT of bytes"
+)
+NAMES = ("", "fashion-vit", "fashion-cnn", "spike-gpt")
 
 
 def why_not() -> str | None:
@@ -17,13 +21,17 @@ def why_not() -> str | None:
     return missing_extra("torch", "timm", "safetensors")
 
 
-def load(request: Request) -> LoadedModel:
-    """Build fashion-vit or fashion-cnn with its own weights, or those of the request."""
+def load(request: Request) -> LoadedModel | LoadedRecurrentModel:
+    """Build the model that is named with its own weights, or those of the request."""
     if request.target not in NAMES:
         raise SourceError(
-            f"{request.spec}: the embedded models are embedded:fashion-vit ('embedded' for short) and"
-            " embedded:fashion-cnn"
+            f"{request.spec}: the embedded models are embedded:fashion-vit ('embedded' for short),"
+            " embedded:fashion-cnn and embedded:spike-gpt"
         )
+    if request.target == "spike-gpt":
+        from paring.assets.spike_gpt import WEIGHTS
+
+        return spike_gpt(request, request.weights or WEIGHTS, "spike-gpt")
     require("the embedded model", "torch", "timm", "safetensors")
     return _cnn(request) if request.target == "fashion-cnn" else _vit(request)
 
