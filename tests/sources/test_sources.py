@@ -43,7 +43,7 @@ def vit_folder(folder: Path, **options: object) -> Path:
 
 def test_every_source_says_what_it_is() -> None:
     found = sources()
-    assert set(found) == {"embedded", "gguf", "hf", "nir", "onnx", "py", "timm"}
+    assert set(found) == {"embedded", "gguf", "hf", "nir", "onnx", "py", "spikegpt", "timm"}
     for name, source in found.items():
         assert source.HELP.startswith(name)
         assert source.why_not() is None
