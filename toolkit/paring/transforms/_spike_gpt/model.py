@@ -113,7 +113,9 @@ class Block(nn.Module):
         current = self.ffn(outer, shifted(outer, state.mixing_last))
         spikes, membrane_2 = self.lif2(current, state.mixing_membrane)
         x = self.dropout(x + spikes)
-        return x, State(inner[:, -1].detach(), outer[:, -1].detach(), *sums, membrane, membrane_2)
+        top, numerator, denominator = sums
+        last = inner[:, -1].detach(), outer[:, -1].detach()
+        return x, State(*last, top, numerator, denominator, membrane, membrane_2)
 
     def step(self, x: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """As `forward`, for one token: x [B, C]."""
@@ -164,4 +166,4 @@ class SpikeGPT(nn.Module):
     def _embedded(self, ids: torch.Tensor) -> torch.Tensor:
         x = F.embedding(ids, self.emb.weight)
         x = spike(x) if self.config.binary_embedding else x
-        return self.blocks[0].ln0(x)  # type: ignore[operator, no-any-return, union-attr]
+        return self.blocks[0].ln0(x)  # type: ignore[operator, union-attr]
