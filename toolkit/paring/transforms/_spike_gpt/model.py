@@ -166,4 +166,4 @@ class SpikeGPT(nn.Module):
     def _embedded(self, ids: torch.Tensor) -> torch.Tensor:
         x = F.embedding(ids, self.emb.weight)
         x = spike(x) if self.config.binary_embedding else x
-        return self.blocks[0].ln0(x)  # type: ignore[operator, union-attr]
+        return self.blocks[0].ln0(x)  # type: ignore[operator]
