@@ -14,7 +14,6 @@ from paring_runtimes.artifact import new_artifact
 from paring_runtimes.errors import ExportError, RecipeError
 
 from ..converted import Converted, finish
-from ..data import TextData, load_data
 from ..recipe import Recipe
 from ..sources import LoadedLanguageModel, digest
 from ..transforming import transform
@@ -22,7 +21,8 @@ from ..transforms import gem_filter
 from ..transforms._decoder import Decoder, find, why_not
 from ..transforms._opening import canonical
 from .building import LanguageJob, build
-from .perplexity import Perplexity, chunks_of, decoder_losses, gate, perplexity
+from .opening import open_job
+from .perplexity import Perplexity, decoder_losses, gate, perplexity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,18 +74,7 @@ def _job(recipe: Recipe, source: LoadedLanguageModel, progress: Callable[[str], 
     reasons = why_not(source.model)
     if reasons:
         raise ExportError(f"{source.spec}: " + "; ".join(reasons))
-    if any(gate.metric != "perplexity" for gate in recipe.gates):
-        raise RecipeError(f"{source.spec} is a language model: its gates hold perplexity, not top1")
-    if recipe.robustness is not None:
-        raise RecipeError(f"{source.spec} is a language model: robustness is of labelled images")
-    chunks = None
-    if recipe.data is not None:
-        progress(f"reading {recipe.data.source}")
-        data = load_data(recipe.data.source, limit=recipe.data.limit)
-        if not isinstance(data, TextData):
-            raise RecipeError(f"{recipe.data.source}: {source.spec} needs a text, as in text:FILE")
-        chunks = chunks_of(data, source, recipe.data.chunk)
-    return LanguageJob(recipe, source, chunks, progress)
+    return open_job(recipe, source, progress)
 
 
 def _opened(model: nn.Module) -> Decoder:

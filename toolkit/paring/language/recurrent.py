@@ -20,16 +20,17 @@ from paring_runtimes.artifact import new_artifact
 from paring_runtimes.errors import ParityError, RecipeError, TransformRefused
 
 from ..converted import Converted, finish
-from ..data import TextData, load_data
 from ..parameters import parameter_count
 from ..recipe import Recipe
 from ..sources import LoadedRecurrentModel, digest
 from ..transforms._spike_gpt import SpikeGPT, State
 from .building import LanguageJob, manifest_of
-from .perplexity import Perplexity, batches_of, chunks_of, gate, losses_of, perplexity
+from .opening import open_job
+from .perplexity import Perplexity, batches_of, gate, losses_of, perplexity
 
 if TYPE_CHECKING:
-    from .perplexity import Chunks
+    from .opening import open_job
+from .perplexity import Chunks
 
 
 def convert_recurrent(
@@ -69,18 +70,7 @@ def _job(recipe: Recipe, source: LoadedRecurrentModel, progress: Callable[[str],
         raise TransformRefused(f"{name}: {source.spec} is a SpikeGPT, which no transform changes")
     if recipe.export.precision != "fp32":
         raise RecipeError(f"export.precision: {source.spec} is exported in fp32: a threshold needs its bits")
-    if any(rule.metric != "perplexity" for rule in recipe.gates):
-        raise RecipeError(f"{source.spec} is a language model: its gates hold perplexity, not top1")
-    if recipe.robustness is not None:
-        raise RecipeError(f"{source.spec} is a language model: robustness is of labelled images")
-    chunks = None
-    if recipe.data is not None:
-        progress(f"reading {recipe.data.source}")
-        data = load_data(recipe.data.source, limit=recipe.data.limit)
-        if not isinstance(data, TextData):
-            raise RecipeError(f"{recipe.data.source}: {source.spec} needs a text, as in text:FILE")
-        chunks = chunks_of(data, source, recipe.data.chunk)
-    return LanguageJob(recipe, source, chunks, progress)
+    return open_job(recipe, source, progress)
 
 
 def _verified(job: LanguageJob, model: SpikeGPT, session: Session) -> LanguageParity:
