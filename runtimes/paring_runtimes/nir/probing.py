@@ -16,8 +16,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from paring_runtimes.artifact import FILE_NAME, read_manifest, sha256_of
+from paring_runtimes.artifact import read_manifest, sha256_of
 from paring_runtimes.errors import ParingError
+from paring_runtimes.manifest import FILE_NAME
 
 from .errors import NirRefused
 
