@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from paring_runtimes.artifact import new_artifact
-from paring_runtimes.errors import ExportError, RecipeError
+from paring_runtimes.errors import ExportError
 
 from ..converted import Converted, finish
 from ..recipe import Recipe

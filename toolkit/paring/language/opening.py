@@ -1,4 +1,4 @@
-"""What every conversion of a language model begins with: gates that fit, and the text that they are held on."""
+"""What every conversion of a language model begins with: gates that fit, and the text they are held on."""
 
 from __future__ import annotations
 
