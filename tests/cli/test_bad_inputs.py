@@ -128,7 +128,7 @@ def test_shapes_that_depend_on_values(refused: Command, factories: Path) -> None
         ("torch", "torch", ["convert", "-m", "embedded", "-t", "token_prune", "-o", "out"]),
         ("timm", "torch", ["convert", "-m", "embedded", "-o", "out"]),
         ("onnx", "onnx", ["convert", "-m", "py:FACTORIES:convnet", "-o", "out"]),
-        ("onnxruntime", "ort", ["run", "ARTIFACT", "--random"]),
+        ("onnxruntime openvino", "ort", ["run", "ARTIFACT", "--random"]),
         ("PIL", "torch", ["run", "ARTIFACT", "--image", "x.png"]),
         ("jinja2", "report", ["profile", "ARTIFACT", "--min-runs", "1", "--min-seconds", "0", "-o", "out"]),
         ("scipy", "report", ["convert", "-m", "py:FACTORIES:convnet", "--data", "embedded", "-o", "out"]),

@@ -151,7 +151,7 @@ def test_a_failed_gate_keeps_the_artifact_that_was_there(factories: Path, there:
 def test_what_fails_after_the_baseline_takes_it_along(
     factories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    def build(job: Any, model: Any, folder: Path, role: str) -> Any:
+    def build(job: Any, model: Any, folder: Path, role: str, images: Any = ()) -> Any:
         if role == "transformed":
             raise error
         (folder / "model.onnx").write_bytes(b"whole")
