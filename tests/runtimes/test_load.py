@@ -183,7 +183,8 @@ def test_profiles_are_written_on_demand(model: Path, tmp_path: Path, feeds) -> N
 
 
 def test_a_missing_engine_names_the_command(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for name in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'paring\[ort\]'"):
         load(model)
     assert "pip install" in str(engine.why_not())
