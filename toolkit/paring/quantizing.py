@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import paring_runtimes
-from paring_exporters.onnx_graph.quantize import Scheme, quantise
+from paring_exporters.onnx_graph.quantize import PRECISIONS, Scheme, quantise
 from paring_exporters.parity import Case, signal_to_noise_db
 from paring_runtimes.errors import RecipeError
 
@@ -27,17 +27,9 @@ from .sources import LoadedModel
 def scheme_of(recipe: Recipe) -> Scheme | None:
     """How the recipe wants integers; None where it wants none."""
     export = recipe.export
-    if export.precision in ("fp32", "fp16"):
+    if export.precision not in PRECISIONS:
         return None
-    wanted = export.quantize
-    return Scheme(
-        export.precision,
-        wanted.per_channel,
-        wanted.method,
-        wanted.reduce_range,
-        wanted.block_size,
-        wanted.exclude,
-    )
+    return Scheme(export.precision, **dict(export.quantize))
 
 
 def check_integers(recipe: Recipe, source: object) -> None:
