@@ -97,17 +97,19 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
     """
     job.progress(f"exporting the {role}")
     exported = _export(job, model, folder, role)
+    scheme = None if role == "baseline" else scheme_of(job.recipe)
     with paring_runtimes.load(exported.entry) as session:
         found = _verify(job, model, session, exported, role)
-    scheme = None if role == "baseline" else scheme_of(job.recipe)
+        if scheme is None:
+            answers, under_corruption = _answers(job, session, role)
     if scheme is not None:
         job.progress(f"quantising the {role} to {scheme.precision}")
         told = quantised(
             exported.entry, scheme, [i.numpy() for i in images], _cases(job), job.source.output_names
         )
         exported.facts.update(precision=scheme.precision, quantization=told)
-    with paring_runtimes.load(exported.entry) as session:
-        answers, under_corruption = _answers(job, session, role)
+        with paring_runtimes.load(exported.entry) as session:
+            answers, under_corruption = _answers(job, session, role)
     _keep_sources(job, folder)
     if role == "transformed" and job.data is not None:
         _keep_samples(job, model, folder)
