@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from paring_profiles.history import schema
 from paring_runtimes.errors import StoreError
@@ -77,7 +76,7 @@ def _connect(path: Path, mode: str, patience_s: float) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         wanted = ".".join(map(str, _OLDEST_SQLITE))
         raise StoreError(f"{path}: SQLite {wanted} is needed, this Python has {sqlite3.sqlite_version}")
-    address = f"file:{quote(str(path.resolve()))}?mode={mode}"
+    address = f"{path.resolve().as_uri()}?mode={mode}"
     # isolation_level=None: transactions begin where this module says so.
     return sqlite3.connect(address, uri=True, timeout=patience_s, isolation_level=None)
 
