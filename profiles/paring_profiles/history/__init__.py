@@ -109,7 +109,7 @@ def stored_profile(store: Path, number: int) -> Profile:
         InputError: no profile has that number.
     """
     with reading(store) as connection:
-        found = connection.execute("SELECT content FROM profiles WHERE id = ?", (number,)).fetchone()
+        found = connection.execute("SELECT json_zlib FROM contents WHERE profile = ?", (number,)).fetchone()
     if found is None:
         raise InputError(f"{store}: no stored profile has the number {number}; see `paring history`")
     return from_json(zlib.decompress(found[0]), f"{store}, profile {number}")

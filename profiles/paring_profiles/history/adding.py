@@ -56,9 +56,9 @@ def add(
             "git_commit": tree.commit if tree else None,
             "git_changed": tree.changed if tree else None,
             "digest": digest,
-            "content": zlib.compress(whole, _LEVEL),
         },
     )
+    _insert(connection, "contents", {"profile": number, "json_zlib": zlib.compress(whole, _LEVEL)})
     for key, value in labels.items():
         _insert(connection, "labels", {"profile": number, "key": key, "value": value})
     for candidate in profile.candidates:

@@ -3,7 +3,8 @@
 `PRAGMA user_version` counts the migrations that a database has been through; `application_id` tells a
 store from other SQLite files.
 
-- `profiles`: one row a run of `paring profile`, and the whole profile (JSON, zlib) so that nothing is lost.
+- `profiles`: one row a run of `paring profile`.
+- `contents`: the whole profile (JSON, zlib), so that nothing is lost; apart, so that queries need not read it.
 - `results`: one row a (run, candidate, case): what queries read. NULL means: not measured.
 - `documents`: JSON objects that many rows share (recipe, settings, environment), each once.
 - `machines`, `labels`: what their names say.
@@ -41,8 +42,12 @@ CREATE TABLE profiles (
     noise TEXT NOT NULL,
     git_commit TEXT,
     git_changed INTEGER,
-    digest TEXT NOT NULL UNIQUE,
-    content BLOB NOT NULL
+    digest TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE contents (
+    profile INTEGER PRIMARY KEY REFERENCES profiles (id),
+    json_zlib BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE labels (

@@ -122,24 +122,26 @@ def _rows(connection: sqlite3.Connection, found: Sequence[tuple[Any, ...]]) -> I
         recipe, settings, environment, noise, commit, changed = values[plain:shared]
         if noise not in noises:
             noises[noise] = tuple(json.loads(noise))
-        p50, quality, speedup = (_interval(values[i], values[i + 1]) for i in range(shared, shared + 6, 2))
-        assert p50 is not None  # its columns are NOT NULL
-        yield Row(
-            **dict(zip(_PLAIN, values, strict=False)),
+        # Not by `Row(...)`, which sets its many fields one by one, each past the guard of a frozen class:
+        # with tens of thousands of rows that is most of a query's time.
+        row = object.__new__(Row)
+        row.__dict__.update(zip(_PLAIN, values, strict=False))
+        row.__dict__.update(
             host=hosts[values[3]],
             recipe=document(recipe),
             settings=document(settings),
             settings_key=settings,
             environment=document(environment),
             environment_key=environment,
-            p50_ci95_ms=p50,
-            quality_ci95=quality,
-            speedup_ci95=speedup,
+            p50_ci95_ms=_interval(values[shared], values[shared + 1]),
+            quality_ci95=_interval(values[shared + 2], values[shared + 3]),
+            speedup_ci95=_interval(values[shared + 4], values[shared + 5]),
             noise=noises[noise],
             labels=labels.get(values[1], bare),
             git_commit=commit,
             git_changed=None if changed is None else bool(changed),
         )
+        yield row
 
 
 def _interval(low: float | None, high: float | None) -> tuple[float, float] | None:

@@ -48,6 +48,7 @@ def test_a_row_says_what_the_profile_said(make, store):
     assert vit.noise == ("It was loud.",)
     assert vit.labels == {"branch": "main"}
     assert (vit.git_commit, vit.git_changed) == ("c0ffee", True)
+    assert set(vars(vit)) == {field.name for field in dataclasses.fields(vit)}
     assert (vit.host.memory_gib, vit.host.system, vit.machine) == (8, "Linux", vit.host.fingerprint)
 
 
