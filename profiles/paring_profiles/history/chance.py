@@ -16,6 +16,7 @@ from paring_profiles.history.spread import Point, Spread, Spreads, merged, occas
 
 LEVEL = 0.01
 _RUNS_ALIKE = 6
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def judge(window: Sequence[Point], spreads: Spreads) -> Judged:
     alike = newest[0].state == earlier[0].state
     spread = spreads.of(newest[0].series, near, frozenset(runs if alike else ()))
     after, before = (side if near else [merged(one) for one in occasions(side)] for side in (newest, earlier))
-    difference = _mean(after) - _mean(before)
-    error = spread.sd * math.sqrt(1 / _worth(len(after)) + 1 / _worth(len(before)))
+    difference = _exact(_mean(after) - _mean(before))
+    error = _exact(spread.sd * math.sqrt(1 / _worth(len(after)) + 1 / _worth(len(before))))
     # Repeats that agree to the last bit leave nothing to chance.
     t = abs(difference) / error if error else (math.inf if difference else 0.0)
     p_value, quantile = _student(t, spread.freedom)
@@ -88,6 +89,11 @@ def _sides(window: Sequence[Point]) -> tuple[list[Point], list[Point], bool]:
 
 def _mean(points: Sequence[Point]) -> float:
     return sum(p.value for p in points) / len(points)
+
+
+def _exact(value: float) -> float:
+    """Return 0 for what rounding made of equal logarithms."""
+    return value if abs(value) > _ROUNDING else 0.0
 
 
 def _worth(count: int) -> float:

@@ -90,5 +90,5 @@ def _change(
         changed=differences(first, newest),
         newest=(newest.profile,),
         earlier=(first.profile,),
-        noise=newest.noise,
+        noise=(),  # of times
     )

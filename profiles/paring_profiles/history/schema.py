@@ -4,7 +4,7 @@
 store from other SQLite files.
 
 - `profiles`: one row a run of `paring profile`.
-- `contents`: the whole profile (JSON, zlib), so that nothing is lost; apart, so that queries need not read it.
+- `contents`: the whole profile (JSON, zlib), so that nothing is lost; apart: queries need not read it.
 - `results`: one row a (run, candidate, case): what queries read. NULL means: not measured.
 - `documents`: JSON objects that many rows share (recipe, settings, environment), each once.
 - `machines`, `labels`: what their names say.

@@ -128,9 +128,11 @@ def test_cases_of_one_run_are_no_repeats_of_each_other():
 
 
 def test_repeats_that_agree_leave_nothing_to_chance():
-    points = [Point(run, run * DAY, 1.0, 0.0, "s", "a") for run in range(6)]
-    assert judge(points, Spreads(points)).p_value == 1
-    points.append(Point(9, 9 * DAY, 1.001, 0.0, "s", "b"))
+    value = math.log(4_000_000)  # whose mean over six is another float
+    points = [Point(run, run * DAY, value, 0.0, "s", "a") for run in range(7)]
+    told = judge(points, Spreads(points))
+    assert (told.p_value, told.difference) == (1, 0)
+    points.append(Point(9, 9 * DAY, value + 0.001, 0.0, "s", "b"))
     assert judge(points, Spreads(points)).p_value == 0
 
 

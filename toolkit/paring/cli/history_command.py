@@ -125,6 +125,7 @@ def _show(found: list[Entry], store: Path) -> None:
     if not found:
         console.print(f"no stored profile fits ({store})", soft_wrap=True, highlight=False)
         return
+    seen = {entry.row.machine: entry.row.host for entry in found}
     rows = []
     for entry in found:
         row = entry.row
@@ -140,12 +141,11 @@ def _show(found: list[Entry], store: Path) -> None:
                 "-" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:,.1f}",
                 "-" if row.quality is None else f"{row.quality:.4f}",
                 (row.artifact_digest or "-")[:12],
-                row.machine,
+                *([row.machine] if len(seen) > 1 else []),
             ]
         )
-    columns = ("profile", "UTC", "name", "case", "p50 ms (95 %)", "p50 since", "peak MB", "quality")
-    table("stored, measured", (*columns, "artifact", "machine"), rows)
-    seen = {entry.row.machine: entry.row.host for entry in found}
+    columns = ("no.", "UTC", "name", "case", "p50 ms (95 %)", "p50 since", "peak MB", "quality", "artifact")
+    table("stored, measured", (*columns, *(["machine"] if len(seen) > 1 else [])), rows)
     for fingerprint, host in seen.items():
         cores = f"{host.cores_physical} cores ({host.cores_logical} threads)"
         console.print(f"{fingerprint}  {host.cpu}, {cores}, {host.memory_gib} GiB, {host.system}")

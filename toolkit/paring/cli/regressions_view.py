@@ -22,27 +22,37 @@ def as_plain(found: Findings) -> dict[str, Any]:
 
 
 def show(found: Findings) -> None:
-    """One row a comparison, regressions first, and what it was judged by below."""
-    from paring_profiles.history.changes import IMPROVEMENT, NOT_COMPARABLE, REGRESSION, TOLERATED
+    """One row a comparison, regressions first; below, what each that is no "no difference" was judged by."""
+    from paring_profiles.history.changes import (
+        IMPROVEMENT,
+        NOT_COMPARABLE,
+        NOTHING_SHOWN,
+        REGRESSION,
+        TOLERATED,
+    )
     from paring_profiles.history.sentences import amount
 
-    order = [REGRESSION, TOLERATED, IMPROVEMENT]
-    ranked = sorted(found.changes, key=lambda c: order.index(c.verdict) if c.verdict in order else 9)
+    order = [REGRESSION, TOLERATED, IMPROVEMENT, NOTHING_SHOWN, NOT_COMPARABLE]
+    ranked = sorted(found.changes, key=lambda one: order.index(one.verdict))
+    several = len({one.machine for one in ranked}) > 1
     rows = [
         [
             one.title,
-            one.machine,
+            *([one.machine] if several else []),
             _value(one, one.before),
             _value(one, one.after),
             amount(one),
             "-" if one.q_value is None else f"{one.q_value:.2g}",
             one.verdict + (", noisy" if one.noise and one.verdict != NOT_COMPARABLE else ""),
-            "; ".join([one.reason, *one.changed]),
         ]
         for one in ranked
     ]
-    columns = ("what", "machine", "before", "now", "change (95 %)", "adjusted p", "verdict", "judged by")
-    table(f"since {found.since}: {found.profiles} profiles", columns, rows)
+    columns = ("what", *(["machine"] if several else []), "before", "now", "change (95 %)", "adjusted p")
+    table(f"since {found.since}: {found.profiles} profiles", (*columns, "verdict"), rows)
+    for one in ranked:
+        if one.verdict != NOTHING_SHOWN:
+            text = "; ".join([one.reason, *one.changed, *one.noise])
+            console.print(f"{one.verdict}  {one.title}: {text}", soft_wrap=True, highlight=False)
     judged = sum(one.verdict != NOT_COMPARABLE for one in found.changes)
     console.print(
         f"{len(found.regressions)} regressions in {judged} comparisons; a change is shown where its p-value,"
