@@ -30,7 +30,7 @@ from .quality import correct
 from .quantizing import quantised, scheme_of
 from .recipe import Recipe, dump_recipe
 from .robustness import Conditions
-from .transforming import described
+from .transforming import described, notes
 from .transforms._shift import Patchwise
 from .transforms._shift.integer import in_integers
 from .transforms.token_map import WithTokenMap, tokens_per_layer, trace
@@ -39,6 +39,7 @@ from .versions import tool_versions
 if TYPE_CHECKING:
     from .sources import LoadedModel
 
+TRIED = 2  # images on which transforms say whether they fall short
 PICTURED = 6  # sample images kept in the artifact, for the report
 
 
@@ -124,6 +125,9 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
     if shares:
         graph["expert_shares"] = shares
     steps = job.recipe.transforms if role == "transformed" else ()
+    read = [*exported.facts.get("notes", ()), *notes(model, steps, _tried(job, images, pixels))]
+    if read:
+        exported.facts["notes"] = read
     manifest = Manifest(
         format=exported.format or _exporter(job, role).NAME,
         entry=exported.entry.name,
@@ -146,6 +150,13 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     return Built(manifest, answers, under_corruption)
+
+
+def _tried(job: Job, images: Sequence[torch.Tensor], example: torch.Tensor) -> torch.Tensor:
+    """A few images [B, C, H, W], real ones where there are any."""
+    if job.data is not None:
+        return torch.from_numpy(job.preprocess.apply(job.data.images[:TRIED]))
+    return (images[0] if images else example)[:TRIED]
 
 
 def _answers(job: Job, session: Session, role: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -45,6 +45,15 @@ def described(steps: Sequence[Step]) -> list[dict[str, Any]]:
     return found
 
 
+def notes(model: nn.Module, steps: Sequence[Step], images: torch.Tensor) -> list[str]:
+    """What the user should read about what the steps made; images [B, C, H, W] as the model takes them."""
+    known, found = discover(), list[str]()
+    for step in steps:
+        asked: Any = getattr(known[step.name], "notes", None)
+        found += [] if asked is None else asked(model, images)
+    return found
+
+
 def transform(model: nn.Module, recipe: Recipe, images: Sequence[torch.Tensor] = ()) -> nn.Module:
     """Apply the recipe's transforms in order. `model` is consumed.
 

@@ -250,7 +250,8 @@ class Recipe(Part):
 
     model: str | None = Field(
         default=None,
-        description="timm:NAME, hf:ID-OR-PATH, gguf:FILE, nir:FILE, py:FILE.py:FACTORY, embedded",
+        description="timm:NAME, hf:ID-OR-PATH, gguf:FILE, nir:FILE, spikegpt:FILE, py:FILE.py:FACTORY"
+        " or embedded",
     )
     weights: str | None = Field(default=None, description="a safetensors file for the model")
     seed: NotNegative = Field(default=0, description="of random weights")
