@@ -112,27 +112,29 @@ def test_a_node_that_loses_bits_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", KINDS)
 def test_edges_are_fp32_and_every_value_inside_is_rounded(precision: str) -> None:
-    """A value that is an output and read again, a weight used in both types, one node kept."""
+    """A value that is an output and read again, a weight and an input read in both types, nodes kept."""
     kind, dtype = KINDS[precision]
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", 4])
-    outs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", 4]) for n in ("h", "y")]
+    outs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", 4]) for n in ("h", "y", "z")]
     weight = np.random.default_rng(1).standard_normal((4, 4)).astype(np.float32)
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["h"], "first"),
         helper.make_node("MatMul", ["h", "w"], ["y"], "second"),
+        helper.make_node("Sqrt", ["x"], ["z"], "third"),
     ]
     graph = helper.make_graph(nodes, "g", [value], outs, [onnx.numpy_helper.from_array(weight, "w")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    made = narrowed(model, precision, {"y"})
-    assert [one.type.tensor_type.elem_type for one in (*made.graph.input, *made.graph.output)] == [1, 1, 1]
+    made = narrowed(model, precision, {"y", "z"})
+    assert [one.type.tensor_type.elem_type for one in (*made.graph.input, *made.graph.output)] == [1] * 4
     assert {one.data_type for one in made.graph.initializer} == {TensorProto.FLOAT, kind}
-    x = inputs(2).reshape(-1, 4)
+    x = np.abs(inputs(2).reshape(-1, 4))
     session = onnxruntime.InferenceSession(simulated(made).SerializeToString())
-    h, y = session.run(None, {"x": x})
+    h, y, z = session.run(None, {"x": x})
     rounded = (x.astype(dtype).astype(np.float32) @ weight.astype(dtype).astype(np.float32)).astype(dtype)
     np.testing.assert_array_equal(h, h.astype(dtype).astype(np.float32))
     np.testing.assert_allclose(h, rounded.astype(np.float32), rtol=2**-7)
     np.testing.assert_allclose(y, h @ weight, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(z, np.sqrt(x), rtol=1e-6)  # of the input itself, not of its rounded form
 
 
 def test_names_keep_nodes_and_unknown_ones_are_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -89,54 +90,77 @@ def test_sixteen_bits_are_measured_on_images_and_answer(
     assert read_manifest(done.baseline).export["precision"] == "fp32"
 
 
+@pytest.fixture(scope="module")
+def exported(factories: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The pruned ViT in fp32, and with shift layers in two flavours."""
+    folder = tmp_path_factory.mktemp("exported")
+    made = {}
+    for name, steps, shift in (
+        ("pruned", PRUNED, "auto"),
+        ("float", ["shift_linear"], "float"),
+        ("dequantize", ["shift_linear"], "dequantize"),
+    ):
+        export = {"shift": shift, "baseline": False}
+        done = paring.convert(
+            f"py:{factories}:vit", folder / name, transforms=steps, export=export, verify=VERIFY
+        )
+        made[name] = done.artifact / "model.onnx"
+    return made
+
+
+def rewritten(file: Path, folder: Path, scheme: Scheme) -> Path:
+    """A copy of a graph in another precision, fitted to random images."""
+    folder.mkdir(exist_ok=True)
+    entry = Path(shutil.copy(file, folder))
+    quantise(entry, scheme, [np.random.default_rng(0).standard_normal((16, 1, 28, 28)).astype(np.float32)])
+    return entry
+
+
 @pytest.mark.parametrize(("activations", "clean"), [("uint8", False), ("int8", True)])
 def test_static_integers_of_onnx_runtime_and_of_tensorrt(
-    factories: Path, tmp_path: Path, images: dict, activations: str, clean: bool
+    exported: dict[str, Path], tmp_path: Path, activations: str, clean: bool
 ) -> None:
-    quantize = {"activations": activations}
-    done = converted(factories, tmp_path / "out", "int8_static", quantize=quantize, calibration=images)
-    found = lint_file(done.artifact / "model.onnx")
+    entry = rewritten(exported["pruned"], tmp_path, Scheme("int8_static", activations=activations))
+    found = lint_file(entry)
     assert found.clean is clean
     assert {one.rule for one in found.findings} <= {"quantization"}
-    graph = onnx.load(done.artifact / "model.onnx").graph
+    graph = onnx.load(entry).graph
     stored = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
-    weights = [
-        stored[n.input[0]] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in stored
-    ]
-    most = max(int(np.abs(w.astype(int)).max()) for w in weights if w.dtype == np.int8 and w.ndim > 1)
+    read = [stored.get(n.input[0]) for n in graph.node if n.op_type == "DequantizeLinear"]
+    weights = [one.astype(int) for one in read if one is not None and one.dtype == np.int8 and one.ndim > 1]
+    most = max(int(np.abs(one).max()) for one in weights)
     assert most == (64 if activations == "uint8" else 127)
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="of ONNX Runtime on x86")
 def test_onnx_runtime_multiplies_every_constant_product_in_integers(
-    factories: Path, tmp_path: Path, images: dict
+    exported: dict[str, Path], tmp_path: Path
 ) -> None:
-    done = converted(factories, tmp_path / "out", "int8_static", calibration=images)
-    graph = onnx.load(done.baseline / "model.onnx").graph
+    graph = onnx.load(exported["pruned"]).graph
     weights = {one.name for one in graph.initializer}
     products = [n for n in graph.node if n.op_type in ("MatMul", "Gemm")]
     constant = sum(n.input[1] in weights for n in products)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    onnxruntime.InferenceSession(done.artifact / "model.onnx", options)
+    entry = rewritten(exported["pruned"], tmp_path, Scheme("int8_static"))
+    onnxruntime.InferenceSession(entry, options, providers=["CPUExecutionProvider"])
     kinds = Counter(one.op_type for one in onnx.load(tmp_path / "optimised.onnx").graph.node)
     assert kinds["MatMulIntegerToFloat"] + kinds["QGemm"] == constant
     assert kinds["MatMul"] + kinds["FusedMatMul"] == len(products) - constant  # attention's
 
 
-def test_calibration_is_the_recipes_choice(factories: Path, tmp_path: Path, images: dict) -> None:
+def test_calibration_is_a_choice(exported: dict[str, Path], tmp_path: Path) -> None:
     steps = {}
     for method in ("minmax", "entropy", "percentile"):
-        quantize = {"method": method}
-        done = converted(factories, tmp_path / method, "int8_static", quantize=quantize, calibration=images)
-        graph = onnx.load(done.artifact / "model.onnx").graph
+        entry = rewritten(exported["pruned"], tmp_path / method, Scheme("int8_static", method=method))
+        graph = onnx.load(entry).graph
         stored = {one.name: one for one in graph.initializer}
         scales = [stored[n.input[1]] for n in graph.node if n.op_type == "QuantizeLinear"]
         steps[method] = np.array([onnx.numpy_helper.to_array(one).item() for one in scales])
-    assert (steps["percentile"] <= steps["minmax"] * 1.01).all()  # it cuts tails, or nothing
-    assert not np.allclose(steps["percentile"], steps["minmax"], rtol=1e-3)
-    assert not np.allclose(steps["entropy"], steps["minmax"], rtol=1e-3)
-    assert not np.allclose(steps["entropy"], steps["percentile"], rtol=1e-3)
+    assert (steps["percentile"] <= steps["minmax"] * 1.05).all()  # it cuts tails, but for its bins' width
+    assert steps["percentile"].sum() < 0.99 * steps["minmax"].sum()
+    for one, other in (("entropy", "minmax"), ("entropy", "percentile")):
+        assert not np.allclose(steps[one], steps[other], rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -145,19 +169,10 @@ def test_calibration_is_the_recipes_choice(factories: Path, tmp_path: Path, imag
      ("int4", "float")],
 )  # fmt: skip
 def test_shift_layers_are_left_as_they_are(
-    factories: Path, tmp_path: Path, images: dict, precision: str, flavour: str
+    exported: dict[str, Path], tmp_path: Path, precision: str, flavour: str
 ) -> None:
     """The four layers of both MLPs shift: not one is quantised, and of the others every one."""
-    done = paring.convert(
-        f"py:{factories}:vit",
-        tmp_path / "out",
-        transforms=["shift_linear"],
-        export={"precision": precision, "shift": flavour, "baseline": False},
-        verify=VERIFY,
-        **({"calibration": images} if precision in ("int8_static", "fp8") else {}),
-    )
-    assert read_manifest(done.artifact).export["shift"]["flavour"] == flavour
-    graph = onnx.load(done.artifact / "model.onnx").graph
+    graph = onnx.load(rewritten(exported[flavour], tmp_path, Scheme(precision))).graph
     makers = {name: one for one in graph.node for name in one.output}
     kinds = Counter(one.op_type for one in graph.node)
     rounded = [

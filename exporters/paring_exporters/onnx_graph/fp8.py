@@ -89,7 +89,7 @@ class _Writer:
     def activation(self, name: str, largest: float) -> str:
         """The name of an activation that went through fp8."""
         if name not in self._done:
-            scale = np.float32(max(largest, np.finfo(np.float32).tiny) / LARGEST)
+            scale = np.float32(max(largest, float(np.finfo(np.float32).tiny)) / LARGEST)
             self._graph.initializer.append(numpy_helper.from_array(np.asarray(scale), f"{name}_fp8_scale"))
             self._add("QuantizeLinear", [name, f"{name}_fp8_scale", "fp8_zero"], f"{name}_fp8")
             self._add("DequantizeLinear", [f"{name}_fp8", f"{name}_fp8_scale", "fp8_zero"], f"{name}_of_fp8")
@@ -104,12 +104,11 @@ class _Writer:
         if (name, axis) not in self._done:
             values = numpy_helper.to_array(self._weights[name])
             per_channel = per_channel and values.ndim == 2
-            magnitude = (
-                np.abs(values).max(axis=1 - axis, keepdims=True) if per_channel else np.abs(values).max()
-            )
-            scale = np.maximum(magnitude, np.finfo(np.float32).tiny) / np.float32(LARGEST)
+            over = 1 - axis if per_channel else None
+            magnitude: Any = np.abs(values).max(axis=over, keepdims=per_channel)
+            scale: Any = np.maximum(magnitude, np.finfo(np.float32).tiny) / np.float32(LARGEST)
             made = f"{name}_fp8_{axis}"
-            zeros = np.zeros(np.asarray(scale).size if per_channel else (), np.float32)
+            zeros = np.zeros(scale.size if per_channel else (), np.float32)
             self._graph.initializer.extend((
                 _constant(values / scale, made, KIND),
                 numpy_helper.from_array(scale.reshape(zeros.shape).astype(np.float32), f"{made}_scale"),
@@ -120,7 +119,7 @@ class _Writer:
             self._done[name, axis] = f"{made}_wide"
         return self._done[name, axis]
 
-    def _add(self, kind: str, inputs: list[str], output: str, **attributes: int) -> None:
+    def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self._graph.node.append(helper.make_node(kind, inputs, [output], output, **attributes))
 
 

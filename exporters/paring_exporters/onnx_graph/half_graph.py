@@ -22,7 +22,7 @@ from paring_runtimes.errors import ExportError
 KINDS: dict[str, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 LARGEST = {"fp16": 65504.0, "bf16": 3.38e38}
 FLOAT = TensorProto.FLOAT
-_NAMES = {FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16"}
+_NAMES: dict[int, str] = {FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16"}
 
 
 def opset_of(model: ModelProto) -> int:
@@ -75,7 +75,8 @@ class _Writer:
         self._floats = float_values(model)
         self._weights = {one.name: one for one in model.graph.initializer}
         self._pinned = {one.name for one in model.graph.output} | set(_captured(model.graph))
-        self._at: dict[tuple[str, int], str] = {}
+        made = {name for node in model.graph.node for name in node.output}
+        self._at: dict[tuple[str, int], str] = {(name, FLOAT): name for name in self._floats - made}
         self._nodes: list[NodeProto] = []
         self._made: list[TensorProto] = []
 
@@ -105,15 +106,12 @@ class _Writer:
     def _in(self, name: str, kind: int) -> str:
         """The name under which a value is of `kind`; it is cast where it is not yet."""
         if (name, kind) not in self._at:
-            there = next((self._at[name, one] for one in _NAMES if (name, one) in self._at), name)
-            made = name if kind == FLOAT and there == name and (name, self._kind) not in self._at else ""
-            if not made:
-                made = f"{name}_{_NAMES[kind]}"
-                if name in self._weights:
-                    self._made.append(_stored(self._weights[name], made, kind))
-                else:
-                    self._nodes.append(helper.make_node("Cast", [there], [made], f"cast_{made}", to=kind))
-            self._at[name, kind] = made
+            made = self._at[name, kind] = f"{name}_{_NAMES[kind]}"
+            if name in self._weights:
+                self._made.append(_stored(self._weights[name], made, kind))
+            else:
+                there = self._at[name, self._kind if kind == FLOAT else FLOAT]
+                self._nodes.append(helper.make_node("Cast", [there], [made], f"cast_{made}", to=kind))
         return self._at[name, kind]
 
     def model(self) -> ModelProto:
