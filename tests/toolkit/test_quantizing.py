@@ -80,7 +80,8 @@ def test_sixteen_bits_are_measured_on_images_and_answer(
     told = manifest.export["quantization"]
     assert told["nodes"][precision] > 30
     assert told["calibration_samples"] == 24
-    assert told["kept"] == []  # weights of timm's initialisation: nothing is large
+    # Nothing is large; timm's class token begins at 1e-6, where fp16 has few bits.
+    assert {one["operator"] for one in told["kept"]} <= {"Expand"}
     assert told["snr_db"]["median"] > (35 if precision == "fp16" else 15)
     assert manifest.quality["after"] == pytest.approx(manifest.quality["before"], abs=0.5)
     assert any(precision in note for note in done.notes)
