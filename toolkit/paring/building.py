@@ -27,7 +27,7 @@ from .data import ImageData, Preprocess
 from .mixture_facts import expert_shares
 from .parameters import parameter_count
 from .quality import correct
-from .quantizing import quantised, scheme_of
+from .quantizing import NOTES, answering, quantised, scheme_of
 from .recipe import Recipe, dump_recipe
 from .robustness import Conditions
 from .transforming import described, notes
@@ -90,7 +90,7 @@ class Built:
 def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[torch.Tensor] = ()) -> Built:
     """Write one artifact's files into `folder`. `role` is "baseline", "transformed" or "model".
 
-    `images` are what steps of int8_static are fitted to, in batches; a baseline is in floats.
+    `images` are what a precision is fitted to, in batches; a baseline is in fp32.
 
     Raises:
         ExportError: the model cannot be exported.
@@ -109,7 +109,9 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
             exported.entry, scheme, [i.numpy() for i in images], _cases(job), job.source.output_names
         )
         exported.facts.update(precision=scheme.precision, quantization=told)
-        with paring_runtimes.load(exported.entry) as session:
+        if scheme.precision in NOTES:
+            exported.facts["notes"] = [*exported.facts.get("notes", ()), NOTES[scheme.precision]]
+        with answering(exported.entry, scheme.precision) as session:
             answers, under_corruption = _answers(job, session, role)
     _keep_sources(job, folder)
     if role == "transformed" and job.data is not None:
@@ -249,8 +251,9 @@ def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, ro
 
 
 def _of_floats(job: Job) -> str:
-    """The precision in which the graph is exported and compared with PyTorch; integers come after."""
-    return "fp16" if job.recipe.export.precision == "fp16" else "fp32"
+    """The precision in which the graph is exported and compared with PyTorch; rewriting comes after."""
+    exported = scheme_of(job.recipe) is None and job.recipe.export.precision == "fp16"
+    return "fp16" if exported else "fp32"
 
 
 def _cases(job: Job) -> list[parity.Case]:

@@ -18,7 +18,7 @@ from .language import convert_language
 from .language.recurrent import convert_recurrent
 from .opening import Progress, calibration_batches, open_images, open_source, preprocessing
 from .quality import Quality, quality
-from .quantizing import check_integers, scheme_of
+from .quantizing import check_precision, scheme_of
 from .recipe import Recipe
 from .recover.folder import read_recovery
 from .robustness import robustness
@@ -60,7 +60,7 @@ def convert(
     """
     recovery = None if recovered is None else read_recovery(recovered)
     source = open_source(recipe, allow, progress)
-    check_integers(recipe, source)
+    check_precision(recipe, source)
     if isinstance(source, LoadedVisionLanguageModel) and recipe.calibration is None:
         return convert_vision_language(
             recipe, source, output, recovery=recovery, overwrite=overwrite, progress=progress
@@ -80,7 +80,7 @@ def convert(
     if recovery is not None:
         recovery.check(recipe, job.digest)
     # Weights that come from a recovery replace all that would be fitted.
-    fitted = recovery is None or recipe.export.precision == "int8_static"
+    fitted = recovery is None or scheme_of(recipe) is not None
     images = calibration_batches(recipe, job.preprocess, progress) if fitted else []
     changed = transform(job.model, recipe, images if recovery is None else [])
     if recovery is not None:

@@ -88,9 +88,9 @@ def apply_step(
             "its token counts follow from the image size, which export.dynamic leaves open: the"
             " graph would need data-dependent shapes; remove image_size from export.dynamic"
         )
-    if not method.TRAITS.fp16 and recipe.export.precision == "fp16":
+    if not method.TRAITS.fp16 and recipe.export.precision in ("fp16", "bf16"):
         reasons.append(
-            "it makes bits of numbers, and fp16 rounds more of them to the other side of a threshold than"
+            "it makes bits of numbers, and 16 bits round more of them to the other side of a threshold than"
             " parity can tell from an error: export.precision fp32 is needed"
         )
     if reasons:
