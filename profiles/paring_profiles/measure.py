@@ -52,7 +52,8 @@ class _Subject:
     @property
     def is_onnx(self) -> bool:
         """Whether there is an ONNX graph to look into."""
-        return self.session.manifest is None or self.session.manifest.format == "onnx"
+        manifest = self.session.manifest
+        return self.path.suffix.lower() == ".onnx" if manifest is None else manifest.format == "onnx"
 
     @property
     def model_file(self) -> Path:
@@ -109,6 +110,7 @@ def profile(
                 settings.threads,
                 settings.dims,
                 engine=subject.engine,
+                values=settings.values,
             )
         for number, batch_size in enumerate(settings.batch_sizes):
             share = 1 / len(settings.batch_sizes)
@@ -155,7 +157,7 @@ def _prepare(subject: _Subject, settings: Settings) -> None:
     specs = subject.session.inputs
     for batch_size in settings.batch_sizes:
         shapes = inputs.concrete_shapes(specs, batch_size, settings.dims, subject.path)
-        subject.feeds[batch_size] = inputs.make(specs, shapes, settings.seed)
+        subject.feeds[batch_size] = inputs.make(specs, shapes, settings.seed, settings.values)
         if subject.is_onnx:
             subject.counts[batch_size] = macs.count(subject.model_file, shapes)
 

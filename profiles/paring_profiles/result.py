@@ -29,6 +29,7 @@ class Settings:
         max_seconds: stop a measurement here, whatever `min_runs` says.
         seed: of the inputs and of the interleaving.
         dims: sizes for symbolic dimensions other than the batch.
+        values: inputs by name that hold one number everywhere, in place of random ones.
         prompt_tokens: of language models: one measurement for each length of prompts, an image's tokens
             not counted.
         new_tokens: that are generated after each prompt, the first among them.
@@ -43,6 +44,7 @@ class Settings:
     max_seconds: float = 120.0
     seed: int = 0
     dims: dict[str, int] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
     prompt_tokens: tuple[int, ...] = (128,)
     new_tokens: int = 32
     text: str | None = None

@@ -6,13 +6,12 @@ import datetime
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
-
 import paring_runtimes
 from paring_exporters import exporters
 from paring_exporters.given import parity
 from paring_exporters.given.feeds import random_feeds, read_feeds
 from paring_exporters.given.graph import Feeds, GivenGraph, GraphRequest
+from paring_exporters.given.weighing import count_parameters
 from paring_exporters.tensorrt.options import BuildOptions
 from paring_runtimes import Manifest
 from paring_runtimes.artifact import new_artifact, sha256_of
@@ -72,7 +71,7 @@ def convert_graph(
             source={"spec": source.spec, "digest": sha256_of(source.graph.file), "weights": None},
             recipe=dump_recipe(recipe),
             transforms=[],
-            graph={"parameters": _parameters(source.graph), "random_weights": False},
+            graph={"parameters": count_parameters(source.graph.model.graph), "random_weights": False},
             export=exported.facts,
             parity=found.as_dict(),
             tools=tool_versions(),
@@ -123,29 +122,3 @@ def _feeds(recipe: Recipe, graph: GivenGraph) -> tuple[Feeds, ...]:
     if wanted.inputs:
         return tuple(read_feeds(Path(file), graph) for file in wanted.inputs)
     return tuple(random_feeds(graph, wanted.batch_sizes, wanted.sizes, wanted.seeds))
-
-
-def _parameters(graph: GivenGraph) -> int:
-    """Numbers in the weights of the graph, those of branches and constants too."""
-    return count_parameters(graph.model.graph)
-
-
-def count_parameters(graph: object) -> int:
-    """Floating numbers that a graph stores, in branches and bodies too."""
-    total = 0
-    for tensor in graph.initializer:  # type: ignore[attr-defined]
-        total += _floats(tensor)
-    for node in graph.node:  # type: ignore[attr-defined]
-        for one in node.attribute:
-            if one.HasField("g"):
-                total += count_parameters(one.g)
-            elif node.op_type == "Constant" and one.HasField("t"):
-                total += _floats(one.t)
-    return total
-
-
-def _floats(tensor: object) -> int:
-    import onnx
-
-    floating = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).kind == "f"  # type: ignore[attr-defined]
-    return int(np.prod(tensor.dims, dtype=np.int64)) if floating else 0  # type: ignore[attr-defined]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 NAME = "executorch"
 FORMATS = {"executorch": ".pte"}
+LIBRARY = "executorch.runtime"  # what is imported when a session is opened
 
 _FACTS = "paring_facts"  # a method of our programs: names and open sizes, as JSON
 _DTYPES = {

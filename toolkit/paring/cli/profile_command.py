@@ -35,6 +35,10 @@ def profile(
     min_seconds: Annotated[float, typer.Option(min=0, help="timed seconds a candidate, at least")] = 3.0,
     max_seconds: Annotated[float, typer.Option(min=0, help="give up a measurement after this")] = 120.0,
     dim: Annotated[list[str] | None, typer.Option(help="size of a symbolic dimension: height=224")] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="an input that holds one number, not random ones: sr=16000; repeatable"),
+    ] = None,
     prompt_tokens: Annotated[
         list[int] | None, typer.Option(help="language models: tokens of a prompt; may be repeated")
     ] = None,
@@ -61,12 +65,13 @@ def profile(
         "max_seconds": max_seconds,
         "seed": seed,
         "dims": dimensions(dim or []),
+        "values": _numbers(value or []),
         "prompt_tokens": tuple(prompt_tokens or [128]),
         "new_tokens": new_tokens,
         "text": None if text is None else str(text),
         "image": None if image is None else str(image),
     }
-    paths = [item.removeprefix("onnx:") for item in artifacts]
+    paths = [_file(item) for item in artifacts]
     found = measure(paths, name, settings, json, engine)
     written = None
     if output is not None:
@@ -168,6 +173,25 @@ def _ratio(against: Any) -> str:
 
 def _maybe(value: Any, form: str) -> str:
     return "-" if value is None else form.format(value)
+
+
+def _file(item: str) -> str:
+    """The file or folder of an argument, which may be written as a source."""
+    if item.startswith("onnx:") and "?" in item:
+        raise typer.BadParameter(f"{item}: give the file alone, and --dim NAME=SIZE or --input NAME=NUMBER")
+    return item.removeprefix("onnx:")
+
+
+def _numbers(items: list[str]) -> dict[str, float]:
+    """Numbers that inputs hold, from `NAME=NUMBER`."""
+    found = {}
+    for item in items:
+        name, _, number = item.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise typer.BadParameter(f"--input {item}: NAME=NUMBER is needed, such as sr=16000") from None
+    return found
 
 
 def dimensions(items: list[str]) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """`onnx:FILE` or `onnx:FILE?sr=16000&batch=1`: a finished ONNX graph, which is exported as it is.
 
 No transform reaches into it. Behind a question mark stand numbers by name: of an input, which becomes a
-constant of the graph (an `If` that depends on it is then decided); or of an open size, which becomes that size.
+constant of the graph (an `If` that depends on it is then decided); or of an open size, which becomes that.
 A size without a name is called as `paring inspect` calls it, INPUT_dim_AXIS.
 """
 
