@@ -19,6 +19,7 @@ def table() -> dict[Any, Callable[..., Any]]:
     own = torch.ops.paring
     return {
         aten.scaled_dot_product_attention.default: _attention,
+        aten.matmul.default: _matmul,
         aten.sort.stable: _sort_stable,
         aten.sort.default: _sort,
         own.take.default: _take,
@@ -48,6 +49,13 @@ def _attention(
     rows = [value.flatten(0, 1) for value in (q * (scale or q.shape[-1] ** -0.5), k, v)]
     shares = torch.bmm(rows[0], rows[1].transpose(1, 2)).softmax(-1)
     return torch.bmm(shares, rows[2]).unflatten(0, q.shape[:2])
+
+
+def _matmul(a: torch.Tensor, b: torch.Tensor) -> Any:
+    """Of [B, H, N, K] and [B, H, K, M], by one bmm: PyTorch's own copies each operand first."""
+    if a.dim() != 4 or b.dim() != 4 or a.shape[:2] != b.shape[:2]:
+        return NotImplemented
+    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])
 
 
 def _sort_stable(

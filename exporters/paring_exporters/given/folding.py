@@ -9,6 +9,7 @@ from typing import Any
 from paring_runtimes.errors import ExportError
 
 from ..onnx_graph.weights import must_lie_beside
+from ..quiet import quiet_export
 
 
 def folded(model: Any, optimizer: str) -> tuple[str, Any, tuple[str, ...]]:
@@ -27,7 +28,8 @@ def folded(model: Any, optimizer: str) -> tuple[str, Any, tuple[str, ...]]:
     done, notes = [], []
     for name in wanted:
         try:
-            model = _onnxscript(model) if name == "onnxscript" else _onnxslim(model)
+            with quiet_export():
+                model = _onnxscript(model) if name == "onnxscript" else _onnxslim(model)
         except Exception as error:  # they share no base class
             line = " ".join(str(error).split())[:200] or type(error).__name__
             if optimizer != "auto":

@@ -15,6 +15,7 @@ from paring_runtimes.errors import ExportError
 from ..tensorrt.options import BuildOptions
 
 Feeds = dict[str, np.ndarray]
+_WEIGHTS_APART = 4  # the IR from which on weights need not be listed as inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +67,8 @@ def given_graph(file: Path, model: Any, fix: Mapping[str, float]) -> GivenGraph:
     Raises:
         ExportError: a name that is neither, or an input whose own sizes stay open.
     """
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
+    _weights_are_no_inputs(model)
+    inputs = list(model.graph.input)
     for value in (*inputs, *model.graph.output):
         _name_sizes(value)
     sizes = {name for value in inputs for name in _open_sizes(value)}
@@ -82,6 +83,16 @@ def given_graph(file: Path, model: Any, fix: Mapping[str, float]) -> GivenGraph:
     _fix_inputs(model, fixed)
     left = [value for value in inputs if value.name not in fix]
     return GivenGraph(file, model, _specs(file, left), _specs(file, model.graph.output), fixed)
+
+
+def _weights_are_no_inputs(model: Any) -> None:
+    """Old files (IR 3) list their weights among the inputs, as defaults that a caller may replace."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(inputs)
+        model.ir_version = max(model.ir_version, _WEIGHTS_APART)
 
 
 def _name_sizes(value: Any) -> None:
