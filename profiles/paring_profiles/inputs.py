@@ -78,7 +78,7 @@ def make(
         if name not in names:
             raise InputError(f"values: no input {name!r}{near_miss(name, names)}; there are {names}")
     return {
-        spec.name: np.full(shapes[spec.name], given[spec.name], spec.dtype)  # type: ignore[arg-type]
+        spec.name: np.full(shapes[spec.name], given[spec.name], spec.dtype)
         if spec.name in given
         else fill(spec, shapes[spec.name], np.random.default_rng([seed, position]))
         for position, spec in enumerate(specs)

@@ -98,7 +98,7 @@ def _weights_are_no_inputs(model: Any) -> None:
 def _name_sizes(value: Any) -> None:
     """Each open size gets the name that engines and `paring profile --dim` know it by."""
     for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-        if not dim.dim_param and dim.dim_value <= 0:
+        if dim.dim_param in ("", "?") and dim.dim_value <= 0:  # "?" stands for any size, each its own
             dim.dim_param = f"{value.name}_dim_{axis}"
 
 

@@ -43,7 +43,7 @@ class GraphParity:
     atol: float
     rtol: float
     max_abs: float
-    min_snr_db: float
+    least_snr_db: float
     min_cosine: float
     top1_agreement: float
     samples: int
@@ -53,7 +53,7 @@ class GraphParity:
     def as_dict(self) -> dict[str, Any]:
         """JSON form, for the manifest, whose numbers are finite."""
         told = {**asdict(self), "tolerance": {"atol": self.atol, "rtol": self.rtol}}
-        told["min_snr_db"] = _finite(self.min_snr_db)
+        told["least_snr_db"] = _finite(self.least_snr_db)
         for case in told["cases"]:
             case["snr_db"], case["max_abs"] = _finite(case["snr_db"]), _finite(case["max_abs"])
         return told
@@ -113,7 +113,7 @@ def compare(
         atol=limits[0],
         rtol=limits[1],
         max_abs=max(case.max_abs for case in cases),
-        min_snr_db=min(case.snr_db for case in cases),
+        least_snr_db=min(case.snr_db for case in cases),
         min_cosine=min(case.cosine for case in cases),
         top1_agreement=float(np.mean([case.argmax_agreement for case in cases])),
         samples=len(cases),

@@ -139,9 +139,28 @@ def show(found: Any) -> None:
     columns = ("model", "batch", *more, "p50 ms (95 %)", "p90", *(() if asked else ("p99",)))
     columns += ("MMACs", "speed-up", "ideal", "realised")
     table(f"latency, measured, {found.settings.threads} threads", columns, rows)
+    _show_agreement(found)
     _show_caches(found)
     for sentence in found.noise:
         console.print(f"noise     {sentence}", soft_wrap=True)
+
+
+def _show_agreement(found: Any) -> None:
+    """How near candidates of one model come to the first, each by its engine or format."""
+    rows = [
+        [
+            candidate.name,
+            f"{near.max_abs:.2g}",
+            "equal" if near.snr_db is None else f"{near.snr_db:.1f} dB",
+            f"{near.argmax_alike:.1%}",
+            str(near.samples),
+        ]
+        for candidate in found.candidates
+        if (near := candidate.agreement) is not None
+    ]
+    if rows:
+        columns = ("model", "max abs", "signal-to-noise", "argmax alike", "random inputs")
+        table(f"outputs against those of {found.candidates[0].name}, measured", columns, rows)
 
 
 def _show_caches(found: Any) -> None:
