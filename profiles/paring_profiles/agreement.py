@@ -62,9 +62,7 @@ def of_outputs(
     for wanted, found in pairs:
         for name, value in wanted.items():
             if value.shape != found[name].shape:
-                raise EngineError(
-                    f"output {name!r}: {value.shape} and {found[name].shape} cannot be compared"
-                )
+                raise EngineError(f"output {name!r}: shapes {value.shape} and {found[name].shape} differ")
             expected = np.nan_to_num(value.astype(np.float64))
             gap = np.nan_to_num(found[name].astype(np.float64)) - expected
             largest = max(largest, float(np.abs(gap).max(initial=0.0)))

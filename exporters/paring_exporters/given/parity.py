@@ -162,7 +162,7 @@ def _difference(expected: np.ndarray, actual: np.ndarray, limits: tuple[float, f
     gap = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
     return (
         f"max abs {gap[~close].max():.3g}, {int((~close).sum())} of {close.size} elements outside atol"
-        f" {limits[0]:g} + rtol {limits[1]:g}"
+        f" {limits[0]:g} + rtol {limits[1]:g} (verify.atol and verify.rtol say others)"
     )
 
 

@@ -95,7 +95,7 @@ def _artifact_rows(profile: Profile) -> list[Row]:
         Row("Size on disk", "counted", size),
         Row("Peak memory, over idle", "measured", memory),
         Row("Time to load", "measured", load),
-        Row("Parity with the source", "measured", tuple(_parity(c.parity) for c in every)),
+        Row("Parity with the source", "measured", tuple(_parity(c, every[0]) for c in every)),
         *_agreement_rows(every),
         *_quality_rows(every),
         *([] if any(c.answered for c in every) else [_energy_row(every)]),
@@ -114,7 +114,10 @@ def _optional(
     return tuple(Cell(absent if value is None else show(value)) for value in values)
 
 
-def _parity(parity: dict[str, Any] | None) -> Cell:
+def _parity(candidate: Candidate, baseline: Candidate) -> Cell:
+    parity = candidate.parity
+    if candidate.agreement is not None and candidate.path == baseline.path:
+        return Cell("not checked", "the file is verified on another engine; see the next row")
     if not parity:
         return Cell("not checked")
     note = f"{len(parity.get('cases', []))} cases"
