@@ -447,7 +447,7 @@ def test_onnx(tmp_path: Path) -> None:
     ):
         with pytest.raises(SourceError, match=why):
             load_model(f"onnx:{file}?{told}")
-    with pytest.raises(SourceError, match="leave image_size out"):
+    with pytest.raises(SourceError, match="not by image_size"):
         load_model(f"onnx:{file}", image_size=8)
     for length in (0, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:length])

@@ -139,6 +139,10 @@ def show(found: Any) -> None:
     columns = ("model", "batch", *more, "p50 ms (95 %)", "p90", *(() if asked else ("p99",)))
     columns += ("MMACs", "speed-up", "ideal", "realised")
     table(f"latency, measured, {found.settings.threads} threads", columns, rows)
+    for candidate in found.candidates:
+        if candidate.macs_unknown:
+            without = ", ".join(candidate.macs_unknown)
+            console.print(f"MACs      of {candidate.name} without {without}", soft_wrap=True)
     _show_agreement(found)
     _show_caches(found)
     for sentence in found.noise:
