@@ -78,7 +78,20 @@ def convert_graph(
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         )
         manifest = finish(folder, manifest, None)
-    return Converted(output, None, manifest, tuple(exported.facts.get("notes", ())))
+    return Converted(
+        output, None, manifest, (*exported.facts.get("notes", ()), *_guessed(recipe, source.graph))
+    )
+
+
+def _guessed(recipe: Recipe, graph: GivenGraph) -> tuple[str, ...]:
+    """A note on what random inputs do not reach."""
+    whole = [spec.name for spec in graph.inputs if not spec.dtype.startswith("float")]
+    if not whole or recipe.verify.inputs:
+        return ()
+    return (
+        f"{', '.join(whole)}: compared at zeros and ones alone; a branch that other numbers decide is not"
+        " compared: give real inputs, verify.inputs=[FILE.npz]",
+    )
 
 
 def _check(recipe: Recipe) -> None:
