@@ -29,6 +29,7 @@ class Settings:
         max_seconds: stop a measurement here, whatever `min_runs` says.
         seed: of the inputs and of the interleaving.
         dims: sizes for symbolic dimensions other than the batch.
+        values: inputs by name that hold one number everywhere, in place of random ones.
         prompt_tokens: of language models: one measurement for each length of prompts, an image's tokens
             not counted.
         new_tokens: that are generated after each prompt, the first among them.
@@ -43,6 +44,7 @@ class Settings:
     max_seconds: float = 120.0
     seed: int = 0
     dims: dict[str, int] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
     prompt_tokens: tuple[int, ...] = (128,)
     new_tokens: int = 32
     text: str | None = None
@@ -161,6 +163,23 @@ class ExpertShare:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How near the outputs of a candidate are to the baseline's, which should be the same numbers.
+
+    Attributes:
+        max_abs: largest difference of any element.
+        snr_db: signal-to-noise ratio of all outputs together, dB; None where nothing differs.
+        argmax_alike: share of rows of the first output whose largest element is at the same place.
+        samples: sets of random inputs.
+    """
+
+    max_abs: float
+    snr_db: float | None
+    argmax_alike: float
+    samples: int
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One artifact and all that is known of it."""
 
@@ -184,6 +203,7 @@ class Candidate:
     energy: str = "not measured"
     answered: list[Answered] = field(default_factory=list)  # of a language model
     expert_shares: list[ExpertShare] = field(default_factory=list)
+    agreement: Agreement | None = None  # with the baseline, where both are made of one model in one way
 
     def macs_of(self, case: Case) -> int | None:
         """Multiply-accumulates of what was timed, None where they were not counted."""

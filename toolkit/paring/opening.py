@@ -13,7 +13,7 @@ from paring_runtimes.errors import RecipeError
 
 from .data import ImageData, Preprocess, QuestionData, load_data
 from .recipe import Data, Recipe
-from .sources import LoadedLanguageModel, LoadedModel, load_model
+from .sources import LoadedGraph, LoadedLanguageModel, LoadedModel, load_model
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ Progress = Callable[[str], None]
 
 def open_source(
     recipe: Recipe, allow: frozenset[str], progress: Progress
-) -> LoadedModel | LoadedLanguageModel:
+) -> LoadedModel | LoadedLanguageModel | LoadedGraph:
     """Load the recipe's model.
 
     Raises:

@@ -14,6 +14,7 @@ from paring_runtimes.errors import RecipeError, RecoveryError
 from .building import Built, Job, build
 from .converted import Converted, finish
 from .gates import gate
+from .given_graph import convert_graph
 from .language import convert_language
 from .language.recurrent import convert_recurrent
 from .opening import Progress, calibration_batches, open_images, open_source, preprocessing
@@ -23,6 +24,7 @@ from .recipe import Recipe
 from .recover.folder import read_recovery
 from .robustness import robustness
 from .sources import (
+    LoadedGraph,
     LoadedLanguageModel,
     LoadedModel,
     LoadedRecurrentModel,
@@ -60,6 +62,8 @@ def convert(
     """
     recovery = None if recovered is None else read_recovery(recovered)
     source = open_source(recipe, allow, progress)
+    if isinstance(source, LoadedGraph):
+        return convert_graph(recipe, source, output, overwrite=overwrite, progress=progress)
     check_precision(recipe, source)
     if isinstance(source, LoadedVisionLanguageModel) and recipe.calibration is None:
         return convert_vision_language(
@@ -108,8 +112,7 @@ def convert(
 
 
 def _job(recipe: Recipe, source: LoadedModel, progress: Progress) -> Job:
-    if source.model is None:
-        raise RecipeError(f"{recipe.model} is for profiling only: convert needs a PyTorch model")
+    assert source.model is not None
     other = next((rule.metric for rule in recipe.gates if rule.metric != "top1"), None)
     if other is not None:
         raise RecipeError(f"{recipe.model} takes images: its gates hold top1, with max_drop, not {other}")

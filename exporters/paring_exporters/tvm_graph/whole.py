@@ -40,13 +40,13 @@ def write(model: nn.Module, request: Request, path: Path) -> Exported:
         "tvm": tvm.__version__,
         **lowering.facts(),
     }
-    told = {
-        "inputs": [_told(spec) for spec in inputs],
-        "outputs": [_told(spec) for spec in outputs],
+    facts_inside = {
+        "inputs": [told(spec) for spec in inputs],
+        "outputs": [told(spec) for spec in outputs],
         "target": facts["target"],
         "tvm": tvm.__version__,
     }
-    link(compiled(module, target), told, path)
+    link(compiled(module, target), facts_inside, path)
     return Exported(path, inputs, outputs, facts)
 
 
@@ -89,5 +89,6 @@ def _spec(name: str, value: torch.Tensor, dynamic: bool) -> TensorSpec:
     return TensorSpec(name, str(value.dtype).removeprefix("torch."), shape)
 
 
-def _told(spec: TensorSpec) -> dict[str, Any]:
+def told(spec: TensorSpec) -> dict[str, Any]:
+    """An input or output as the library tells it."""
     return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}

@@ -135,7 +135,9 @@ class TvmSession:
     def _compute(self, arrays: Sequence[NDArray[Any]]) -> Any:
         try:
             _use_threads(self._ffi, self._threads)
-            return self._main(*(self._ffi.from_dlpack(_aligned(array)) for array in arrays))
+            found = self._main(*(self._ffi.from_dlpack(_aligned(array)) for array in arrays))
+            # One output may come as it is: TVM's importer of ONNX makes no tuple of it.
+            return (found,) if isinstance(found, self._ffi.Tensor) else found
         except Exception as error:
             raise EngineError(f"{self._path}: the run failed: {_one_line(error)}") from error
 

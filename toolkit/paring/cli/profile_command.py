@@ -35,6 +35,10 @@ def profile(
     min_seconds: Annotated[float, typer.Option(min=0, help="timed seconds a candidate, at least")] = 3.0,
     max_seconds: Annotated[float, typer.Option(min=0, help="give up a measurement after this")] = 120.0,
     dim: Annotated[list[str] | None, typer.Option(help="size of a symbolic dimension: height=224")] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="an input that holds one number, not random ones: sr=16000; repeatable"),
+    ] = None,
     prompt_tokens: Annotated[
         list[int] | None, typer.Option(help="language models: tokens of a prompt; may be repeated")
     ] = None,
@@ -61,12 +65,13 @@ def profile(
         "max_seconds": max_seconds,
         "seed": seed,
         "dims": dimensions(dim or []),
+        "values": _numbers(value or []),
         "prompt_tokens": tuple(prompt_tokens or [128]),
         "new_tokens": new_tokens,
         "text": None if text is None else str(text),
         "image": None if image is None else str(image),
     }
-    paths = [item.removeprefix("onnx:") for item in artifacts]
+    paths = [_file(item) for item in artifacts]
     found = measure(paths, name, settings, json, engine)
     written = None
     if output is not None:
@@ -134,9 +139,32 @@ def show(found: Any) -> None:
     columns = ("model", "batch", *more, "p50 ms (95 %)", "p90", *(() if asked else ("p99",)))
     columns += ("MMACs", "speed-up", "ideal", "realised")
     table(f"latency, measured, {found.settings.threads} threads", columns, rows)
+    for candidate in found.candidates:
+        if candidate.macs_unknown:
+            without = ", ".join(candidate.macs_unknown)
+            console.print(f"MACs      of {candidate.name} without {without}", soft_wrap=True)
+    _show_agreement(found)
     _show_caches(found)
     for sentence in found.noise:
         console.print(f"noise     {sentence}", soft_wrap=True)
+
+
+def _show_agreement(found: Any) -> None:
+    """How near candidates of one model come to the first, each by its engine or format."""
+    rows = [
+        [
+            candidate.name,
+            f"{near.max_abs:.2g}",
+            "equal" if near.snr_db is None else f"{near.snr_db:.1f} dB",
+            f"{near.argmax_alike:.1%}",
+            str(near.samples),
+        ]
+        for candidate in found.candidates
+        if (near := candidate.agreement) is not None
+    ]
+    if rows:
+        columns = ("model", "max abs", "signal-to-noise", "argmax alike", "random inputs")
+        table(f"outputs against those of {found.candidates[0].name}, measured", columns, rows)
 
 
 def _show_caches(found: Any) -> None:
@@ -168,6 +196,25 @@ def _ratio(against: Any) -> str:
 
 def _maybe(value: Any, form: str) -> str:
     return "-" if value is None else form.format(value)
+
+
+def _file(item: str) -> str:
+    """The file or folder of an argument, which may be written as a source."""
+    if item.startswith("onnx:") and "?" in item:
+        raise typer.BadParameter(f"{item}: give the file alone, and --dim NAME=SIZE or --input NAME=NUMBER")
+    return item.removeprefix("onnx:")
+
+
+def _numbers(items: list[str]) -> dict[str, float]:
+    """Numbers that inputs hold, from `NAME=NUMBER`."""
+    found = {}
+    for item in items:
+        name, _, number = item.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise typer.BadParameter(f"--input {item}: NAME=NUMBER is needed, such as sr=16000") from None
+    return found
 
 
 def dimensions(items: list[str]) -> dict[str, int]:

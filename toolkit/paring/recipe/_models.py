@@ -161,6 +161,12 @@ class Verify(Part):
     image_sizes: tuple[ImageSize, ...] = Field(
         default=(), description="further input sizes, where export.dynamic leaves the size open"
     )
+    sizes: dict[str, tuple[Positive, ...]] = Field(
+        default={}, description="of an onnx: graph, what to try for each open size that is not the batch"
+    )
+    inputs: tuple[str, ...] = Field(
+        default=(), description="of an onnx: graph, .npz files of its inputs, in place of random ones"
+    )
     seeds: tuple[NotNegative, ...] = Field(
         default=(0, 1),
         min_length=1,
@@ -258,8 +264,8 @@ class Recipe(Part):
 
     model: str | None = Field(
         default=None,
-        description="timm:NAME, hf:ID-OR-PATH, gguf:FILE, nir:FILE, spikegpt:FILE, py:FILE.py:FACTORY"
-        " or embedded",
+        description="timm:NAME, hf:ID-OR-PATH, gguf:FILE, nir:FILE, spikegpt:FILE, onnx:FILE,"
+        " py:FILE.py:FACTORY or embedded",
     )
     weights: str | None = Field(default=None, description="a safetensors file for the model")
     seed: NotNegative = Field(default=0, description="of random weights")
