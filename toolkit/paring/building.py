@@ -98,10 +98,12 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
     job.progress(f"exporting the {role}")
     exported = _export(job, model, folder, role)
     scheme = None if role == "baseline" else scheme_of(job.recipe)
-    with paring_runtimes.load(exported.entry) as session:
+    with paring_runtimes.load(exported.runnable) as session:
         found = _verify(job, model, session, exported, role)
         if scheme is None:
             answers, under_corruption = _answers(job, session, role)
+    if exported.twin is not None:
+        exported.twin.unlink()
     if scheme is not None:
         job.progress(f"quantising the {role} to {scheme.precision}")
         told = quantised(

@@ -11,43 +11,65 @@ from torch import nn
 from tvm.relax.frontend.torch import from_exported_program
 
 from paring_runtimes import TensorSpec
+from paring_runtimes.engines.tvm import misfit
 from paring_runtimes.errors import ExportError
 
 from ..request import Exported, Request
-from .compiling import compiled, link
+from ..tvm.target import host_target
+from .architectures import of
+from .compiling import compiled
 from .cpus import facts_of, target_for
+from .linking import compiler_for, link
 from .program import constants_of, exported
 from .rewrites import rewrite
 from .translations import Lowering
 
+_NOT_RUN = (
+    "tvm: the library was not run: {reason}; parity and answers are those of the same graph compiled for this"
+    " machine. paring profile --on rpc://HOST:PORT/KEY runs the library itself, and compares it"
+)
+
 
 def write(model: nn.Module, request: Request, path: Path) -> Exported:
-    """Compile a module into the library at `path`.
+    """Compile a module into the library at `path`; for a CPU that is not here, a twin for this one beside it.
 
     Raises:
         ExportError: as `paring_exporters.formats.tvm.export`.
     """
     target = target_for(request.target, request.threads)
+    compiler_for(of(target))  # before minutes of compiling
+    needs = facts_of(target)
+    reason = misfit(needs)
     program = exported(model, request)
-    constants, (inputs, outputs) = constants_of(program), _specs(program, request)
+    constants, specs = constants_of(program), _specs(program, request)
     rewrite(program, constants)
-    lowering = Lowering(constants, target, request.shift != "float", request.target == "host")
-    module = imported(program, lowering)
+
+    def compile_for(target: Any, into: Path) -> dict[str, Any]:
+        lowering = Lowering(constants, target, request.shift != "float", request.target == "host")
+        told = {
+            **{
+                key: [_told(one) for one in of_key]
+                for key, of_key in zip(("inputs", "outputs"), specs, strict=True)
+            },
+            "target": facts_of(target),
+            "tvm": tvm.__version__,
+        }
+        link(compiled(imported(program, lowering), target), told, into, of(target))
+        return lowering.facts()
+
     facts = {
         "precision": request.precision,
         "dynamic": list(request.dynamic),
-        "target": facts_of(target),
+        "target": needs,
         "tvm": tvm.__version__,
-        **lowering.facts(),
+        **compile_for(target, path),
     }
-    told = {
-        "inputs": [_told(spec) for spec in inputs],
-        "outputs": [_told(spec) for spec in outputs],
-        "target": facts["target"],
-        "tvm": tvm.__version__,
-    }
-    link(compiled(module, target), told, path)
-    return Exported(path, inputs, outputs, facts)
+    twin = None
+    if reason is not None:
+        twin = path.with_name(f"twin-{path.name}")
+        compile_for(host_target(request.threads), twin)
+        facts["notes"] = [*facts.get("notes", ()), _NOT_RUN.format(reason=reason, machine=needs["machine"])]
+    return Exported(path, *specs, facts, twin=twin)
 
 
 def imported(program: torch.export.ExportedProgram, lowering: Lowering) -> Any:

@@ -115,7 +115,8 @@ class Export(Part):
     )
     target: str = Field(
         default="host",
-        description="of a compiled format: host, portable, or LLVM's name of a CPU (x86-64-v3)",
+        description="of a compiled format: host, portable, aarch64, riscv64, or LLVM's name of a CPU"
+        " (x86-64-v3, cortex-a76), all but the first two with +FEATURE",
     )
     threads: Positive | None = Field(
         default=None,
