@@ -102,6 +102,8 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
         found = _verify(job, model, session, exported, role)
         if scheme is None:
             answers, under_corruption = _answers(job, session, role)
+        if exported.twin is not None:
+            _keep_reference(job, session, folder)
     if exported.twin is not None:
         exported.twin.unlink()
     if scheme is not None:
@@ -259,6 +261,15 @@ def _keep_sources(job: Job, folder: Path) -> None:
     for file in job.source.source_files:
         if file.name in ("preprocessor_config.json", "README.md", "LICENSE"):
             shutil.copyfile(file, folder / file.name)
+
+
+def _keep_reference(job: Job, session: Session, folder: Path) -> None:
+    """Inputs, and what the twin answers, so that the artifact can be compared where it runs."""
+    pixels = _cases(job)[0].pixels
+    found = session.run({job.source.input_name: pixels}, list(job.source.output_names))
+    fields: dict[str, Any] = {f"input:{job.source.input_name}": pixels}
+    fields.update({f"output:{name}": value for name, value in found.items()})
+    np.savez_compressed(folder / "reference.npz", **fields)
 
 
 def _keep_samples(job: Job, model: nn.Module, folder: Path) -> None:

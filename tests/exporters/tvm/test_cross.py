@@ -118,7 +118,7 @@ def test_an_artifact_for_another_machine_is_verified_by_its_twin(factories: Path
     assert made.manifest.parity is not None
     assert made.manifest.parity["passed"]
     assert any("the library was not run" in note for note in made.notes)
-    assert set(made.manifest.files) == {"model.so"}
+    assert set(made.manifest.files) == {"model.so", "reference.npz"}
     assert not list((tmp_path / "out").glob("twin*"))
 
 
