@@ -11,6 +11,7 @@ import torch
 from paring_runtimes import TensorSpec
 
 from .tensorrt.options import BuildOptions
+from .tune_options import TuneOptions
 
 DEFAULT_OPSET = 20  # the first with Gelu; LayerNormalization came with 17
 MAX_BATCH = 4096
@@ -32,6 +33,7 @@ class Request:
             "integer"; see onnx_graph.shift_linear and tvm_graph.
         target: of a compiled format: "host", "portable", an architecture or a CPU's name.
         threads: of a compiled format: how many its kernels are split for; None is the usable cores.
+        tune: of a compiled format: how long its kernels are tuned.
         tensorrt: how an engine of TensorRT is built; None is its defaults.
     """
 
@@ -46,6 +48,7 @@ class Request:
     shift: str = "auto"
     target: str = "host"
     threads: int | None = None
+    tune: TuneOptions = field(default_factory=TuneOptions)
     tensorrt: BuildOptions | None = None
 
 

@@ -20,6 +20,7 @@ from paring_exporters import exporters, parity
 from paring_exporters.request import DEFAULT_OPSET, Exported, Request
 from paring_exporters.tensorrt.options import BuildOptions
 from paring_exporters.torch_reference import torch_reference
+from paring_exporters.tune_options import TuneOptions
 from paring_runtimes import Manifest, Session
 from paring_runtimes.errors import ParityError
 
@@ -192,6 +193,7 @@ def _export(job: Job, model: nn.Module, folder: Path, role: str) -> Exported:
         shift=wanted.shift,
         target=wanted.target,
         threads=wanted.threads,
+        tune=TuneOptions(**wanted.tune.model_dump()),
         tensorrt=BuildOptions(**wanted.tensorrt.model_dump()),
     )
     found: Exported = _exporter(job, role).export(model, request, folder)

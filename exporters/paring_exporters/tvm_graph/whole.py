@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from paring_runtimes import TensorSpec
 from paring_runtimes.engines.tvm import misfit
 from paring_runtimes.errors import ExportError
 
-from ..request import Exported, Request
+from ..request import MAX_BATCH, Exported, Request
 from ..tvm.target import host_target
 from .architectures import of
 from .compiling import compiled
@@ -23,7 +24,9 @@ from .linking import compiler_for, link
 from .program import constants_of, exported
 from .rewrites import rewrite
 from .translations import Lowering
+from .tuning import Tuner
 
+_NOT_TUNED = "tvm: not tuned: kernels are timed on this CPU, and export.target is {target}, not host"
 _NOT_RUN = (
     "tvm: the library was not run: {reason}; parity and answers are those of the same graph compiled for this"
     " machine. paring profile --on rpc://HOST:PORT/KEY runs the library itself, and compares it"
@@ -42,10 +45,13 @@ def write(model: nn.Module, request: Request, path: Path) -> Exported:
     reason = misfit(needs)
     program = exported(model, request)
     constants, specs = constants_of(program), _specs(program, request)
+    most = _most(program) if "batch" in request.dynamic else None
     rewrite(program, constants)
 
     def compile_for(target: Any, into: Path) -> dict[str, Any]:
-        lowering = Lowering(constants, target, request.shift != "float", request.target == "host")
+        here = request.target == "host"
+        tuner = Tuner(target, request.tune) if here and request.tune.seconds else None
+        lowering = Lowering(constants, target, request.shift != "float", here, tuner)
         told = {
             **{
                 key: [_told(one) for one in of_key]
@@ -53,6 +59,7 @@ def write(model: nn.Module, request: Request, path: Path) -> Exported:
             },
             "target": facts_of(target),
             "tvm": tvm.__version__,
+            "max_batch": most,
         }
         link(compiled(imported(program, lowering), target), told, into, of(target))
         return lowering.facts()
@@ -64,6 +71,8 @@ def write(model: nn.Module, request: Request, path: Path) -> Exported:
         "tvm": tvm.__version__,
         **compile_for(target, path),
     }
+    if request.tune.seconds and request.target != "host":
+        facts["notes"] = [*facts.get("notes", ()), _NOT_TUNED.format(target=request.target)]
     twin = None
     if reason is not None:
         twin = path.with_name(f"twin-{path.name}")
@@ -88,6 +97,14 @@ def imported(program: torch.export.ExportedProgram, lowering: Lowering) -> Any:
         raise ExportError(
             f"tvm: TVM {tvm.__version__} cannot import the model: {' '.join(lines)[:400]}"
         ) from error
+
+
+def _most(program: torch.export.ExportedProgram) -> int:
+    """The largest batch: kernels count elements in int32."""
+    values = [node.meta.get("val") for node in program.graph_module.graph.nodes]
+    shapes = [value.shape[1:] for value in values if isinstance(value, torch.Tensor) and value.ndim]
+    sizes = [prod(shape) for shape in shapes if all(isinstance(size, int) for size in shape)]
+    return min(MAX_BATCH, (2**31 - 1) // max(sizes))
 
 
 def _specs(

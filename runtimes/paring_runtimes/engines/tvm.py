@@ -95,6 +95,7 @@ class TvmSession:
         self.providers: tuple[str, ...] = ("cpu",)
         self.inputs, self.outputs = (_specs(facts[key]) for key in ("inputs", "outputs"))
         self._names = [spec.name for spec in self.outputs]
+        self._most: int | None = facts.get("max_batch")
 
     def run(self, names: list[str], feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Compute the outputs `names`; safe from several threads at once, which wait for each other."""
@@ -135,6 +136,11 @@ class TvmSession:
         raise EngineError(f"{self._path}: opened without a profile; engine tvm has none")
 
     def _compute(self, arrays: Sequence[NDArray[Any]]) -> Any:
+        if self._most is not None and arrays[0].shape[0] > self._most:
+            raise InputError(
+                f"{self._path}: a batch of {arrays[0].shape[0]} was given, and the library takes at most"
+                f" {self._most}: run parts of it"
+            )
         try:
             _use_threads(self._ffi, self._threads)
             return self._main(*(self._ffi.from_dlpack(_aligned(array)) for array in arrays))
@@ -194,7 +200,7 @@ def _facts(path: Path) -> dict[str, Any]:
     try:
         text = ctypes.c_char_p.in_dll(ctypes.CDLL(str(path)), _SYMBOL).value
         facts = json.loads(text or b"")
-        return {key: facts[key] for key in ("inputs", "outputs", "target", "tvm")}
+        return {**facts, **{key: facts[key] for key in ("inputs", "outputs", "target", "tvm")}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EngineError(f"{path}: not a model that paring compiled with TVM: {_one_line(error)}") from error
 
