@@ -94,7 +94,8 @@ def build(machine: str, source: Path, site: Path) -> None:
         shutil.copytree(SITE / "tvm_ffi" / part, site / "tvm_ffi" / part)
     runtime, ffi, extra = source / "src/runtime", SITE / "tvm_ffi/src/ffi", "extra/contrib/sort/sort.cc"
     includes = (site / "tvm_ffi/include", site / "tvm_ffi/3rdparty/dlpack/include", SITE / "tvm_ffi/src")
-    found = [f"-I{one}" for one in (*includes, source / "include", source / "src")]
+    more = (source / "include", source / "src", source / "3rdparty/compiler-rt")
+    found = [f"-I{one}" for one in (*includes, *more)]
     exports = ("-DTVM_FFI_EXPORTS", "-DTVM_RUNTIME_EXPORTS", "-DTVM_FFI_USE_LIBBACKTRACE=0")
     gcc = (f"{machine}-linux-gnu-g++", "-std=c++20", "-O1", "-fPIC", "-shared", *exports, *found)
     folders = [f"-L{site / package / 'lib'}" for package in ("tvm", "tvm_ffi")]

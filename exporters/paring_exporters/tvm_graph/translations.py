@@ -16,7 +16,8 @@ from tvm import relax
 
 from paring.transforms._shift.op import weight_of
 
-from ..tvm.shift_linear import tile_for, untuned
+from ..tvm.shift_linear import tile_for
+from ..tvm.shift_linear import untuned as untuned_shift
 from ..tvm.shift_problem import ShiftShape
 from ..tvm.shift_weights import kernel_weights
 from ..tvm.target import threads_of
@@ -26,7 +27,7 @@ from .kernels.attention import Attention, attention
 from .kernels.dense import Dense, Tiling, dense, padded, panels_of, tiling_for
 from .kernels.layer_norm import LayerNorm, layer_norm
 from .kernels.shift import float_layer, integer_layer, paired, quantise, words_of
-from .tuning import Tuner
+from .tuning import Tuner, untuned
 
 Convert = Callable[[Any, Any], Any]
 
@@ -127,7 +128,7 @@ class Lowering:
 
     def _integer(self, importer: Any, operands: list[Any], layer: Dense, names: tuple[Any, ...]) -> Any:
         tile = tile_for(
-            self.target, ShiftShape(1, layer.in_features, layer.out_features), untuned(self.target)
+            self.target, ShiftShape(1, layer.in_features, layer.out_features), untuned_shift(self.target)
         )
         packed = kernel_weights(*self._planes(names), layer.in_features, tile.order)
         values = [
@@ -251,7 +252,7 @@ class Lowering:
         )
 
     def _tiling(self, layer: Dense | Attention) -> Tiling:
-        return self.tiling if self._tuner is None else self._tuner.tiling(layer)
+        return untuned(layer, self.target) if self._tuner is None else self._tuner.tiling(layer)
 
     def _array(self, node: Any) -> np.ndarray:
         return self.constants[node.name].numpy()

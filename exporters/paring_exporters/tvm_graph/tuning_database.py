@@ -37,6 +37,7 @@ class Duel:
     target: str
     kernel: str
     tiling: Tiling
+    against: Tiling
     ratio: float
     low: float  # the quartiles of the turns
     high: float
@@ -93,7 +94,7 @@ def _record(line: bytes, where: str) -> Timing | Duel:
     try:
         fields: dict[str, Any] = json.loads(line)
         kind = {"Timing": Timing, "Duel": Duel}[fields.pop("kind")]
-        fields["tiling"] = Tiling(*fields["tiling"])
-        return kind(**fields)
+        tilings = {key: Tiling(*value) for key, value in fields.items() if key in ("tiling", "against")}
+        return kind(**{**fields, **tilings})
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{where}: no record of a measurement: {error}") from error

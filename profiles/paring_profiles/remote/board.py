@@ -6,10 +6,10 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from paring_profiles.remote.address import Address
 from paring_profiles.result import Machine
@@ -18,6 +18,7 @@ from paring_runtimes.errors import EngineError, MissingExtraError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_Found = TypeVar("_Found")
 _ANSWER_SECONDS = 5.0  # a tracker answers at once
 _MAGIC = struct.pack("<i", 0x2F271)  # tvm.rpc.base.RPC_TRACKER_MAGIC: who says it is answered with it
 _BIG_CORES = 1  # of config_threadpool: fast ones first, where a board has two kinds
@@ -146,7 +147,7 @@ class Model:
 
         return self._guarded(call)
 
-    def _guarded(self, call: Any) -> Any:
+    def _guarded(self, call: Callable[[], _Found]) -> _Found:
         try:
             return call()
         except Exception as error:

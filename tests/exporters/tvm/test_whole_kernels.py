@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -54,8 +52,9 @@ def test_dense_of_an_open_batch(activation: str, residual: bool) -> None:
 def test_every_tiling_that_is_tried_gives_the_same_numbers() -> None:
     target, weight, bias = host_target(2), draw(43, 30), draw(43)
     layer = Dense((67,), 30, 43, None, "gelu", True)
-    tried = [*candidates(replace(layer, batch=3), target), Tiling(6, 16, 4, 48), Tiling(12, 32, 2, 96)]
-    names = {f"dense{i}": tiling for i, tiling in enumerate(dict.fromkeys(tried))}
+    shapes = ((6, 16), (3, 32, 2), (5, 16, 4, 48), (12, 32, 2, 96))
+    tried = [Tiling(*shape) for shape in shapes]
+    names = {f"dense{i}": tiling for i, tiling in enumerate(tried)}
     library = build({name: dense(name, layer, tiling, 2) for name, tiling in names.items()}, target)
     for batch in (1, 3):
         x, other = draw(batch, 67, 30), draw(batch, 67, 43)
@@ -67,8 +66,16 @@ def test_every_tiling_that_is_tried_gives_the_same_numbers() -> None:
             np.testing.assert_allclose(
                 y.numpy(), expected + torch.from_numpy(other), atol=2e-5, rtol=1e-5, err_msg=str(tiling)
             )
-    assert any(tiling.block for tiling in names.values())
-    assert any(tiling.unroll > 1 for tiling in names.values())
+
+
+def test_tilings_that_are_tried_begin_with_the_untuned_one_and_vary_all_that_is_free() -> None:
+    target = host_target(2)
+    tried = candidates(Dense((67,), 30, 43, 3), target)
+    assert tried[0] == tiling_for(target)
+    assert len(set(tried)) == len(tried)
+    for name in Tiling._fields:
+        assert len({getattr(tiling, name) for tiling in tried}) > 1
+    assert max(tiling.block for tiling in tried) < 3 * 67
 
 
 def test_attention_reads_heads_where_they_stand() -> None:

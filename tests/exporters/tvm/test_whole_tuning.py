@@ -23,7 +23,7 @@ from paring_runtimes.errors import InputError
 LAYER = Dense((7,), 24, 32, None)
 
 
-def tuner(folder: Path, seconds: float = 60.0) -> Tuner:
+def tuner(folder: Path, seconds: float = 900.0) -> Tuner:
     return Tuner(host_target(1), TuneOptions(seconds, str(folder)))
 
 
@@ -70,7 +70,7 @@ def test_a_tiling_is_used_only_if_it_won_in_turn(low: float, used: bool, tmp_pat
     target, other = measuring._name, candidates(LAYER, host_target(1))[-1]
     database = Database(tmp_path)
     database.add(Timing(target, kernel, other, 1e-9))  # the fastest by far
-    database.add(Duel(target, kernel, other, 1.1, low, 1.2))
+    database.add(Duel(target, kernel, other, tiling_for(host_target(1)), 1.1, low, 1.2))
     again = tuner(tmp_path)
     assert again.tiling(LAYER) == (other if used else tiling_for(host_target(1)))
 
