@@ -99,7 +99,7 @@ def build(machine: str, source: Path, site: Path) -> None:
     exports = ("-DTVM_FFI_EXPORTS", "-DTVM_RUNTIME_EXPORTS", "-DTVM_FFI_USE_LIBBACKTRACE=0")
     gcc = (f"{machine}-linux-gnu-g++", "-std=c++20", "-O1", "-fPIC", "-shared", *exports, *found)
     folders = [f"-L{site / package / 'lib'}" for package in ("tvm", "tvm_ffi")]
-    last = (*folders, "-ldl", "-lpthread")
+    last = (*folders, "-ldl", "-lpthread", "-latomic")
     files = [file for file in sorted(ffi.rglob("*.cc")) if "testing" not in file.parts]
     run(*gcc, *files, "-o", site / "tvm_ffi/lib/libtvm_ffi.so", *last)
     # At the top and in the folders of the virtual machine and of memory: no RPC, nothing of other devices.
