@@ -121,7 +121,7 @@ def profile(
         for number, batch_size in enumerate(settings.batch_sizes):
             share = 1 / len(settings.batch_sizes)
             tell = partial(_tell, say, batch_size, number * share, share)
-            sentences += _time(subjects, batch_size, settings, here.cores_logical, tell)
+            sentences += _time(subjects, batch_size, settings, here.cores_logical or 1, tell)
         for subject in subjects:
             say(f"timing operators of {subject.name}", 0.9)
             _time_operators(subject, settings)

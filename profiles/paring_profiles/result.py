@@ -53,15 +53,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured."""
+    """Where it was measured. What cannot be read of another machine is None."""
 
     cpu: str
-    cores_physical: int
-    cores_logical: int
-    memory_bytes: int
+    cores_physical: int | None
+    cores_logical: int | None
+    memory_bytes: int | None
     system: str
     python: str
-    load_1m: float
+    load_1m: float | None
     virtualised: bool | None = None
 
 

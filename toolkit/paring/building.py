@@ -20,6 +20,7 @@ from paring_exporters import exporters, parity
 from paring_exporters.request import DEFAULT_OPSET, Exported, Request
 from paring_exporters.tensorrt.options import BuildOptions
 from paring_exporters.torch_reference import torch_reference
+from paring_exporters.tune_options import TuneOptions
 from paring_runtimes import Manifest, Session
 from paring_runtimes.errors import ParityError
 
@@ -99,10 +100,14 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
     job.progress(f"exporting the {role}")
     exported = _export(job, model, folder, role)
     scheme = None if role == "baseline" else scheme_of(job.recipe)
-    with paring_runtimes.load(exported.entry) as session:
+    with paring_runtimes.load(exported.runnable) as session:
         found = _verify(job, model, session, exported, role)
         if scheme is None:
             answers, under_corruption = _answers(job, session, role)
+        if exported.twin is not None:
+            _keep_reference(job, session, folder)
+    if exported.twin is not None:
+        exported.twin.unlink()
     if scheme is not None:
         job.progress(f"quantising the {role} to {scheme.precision}")
         told = quantised(
@@ -201,6 +206,7 @@ def _export(job: Job, model: nn.Module, folder: Path, role: str) -> Exported:
         shift=wanted.shift,
         target=wanted.target,
         threads=wanted.threads,
+        tune=TuneOptions(**wanted.tune.model_dump()),
         tensorrt=BuildOptions(**wanted.tensorrt.model_dump()),
     )
     found: Exported = _exporter(job, role).export(model, request, folder)
@@ -271,6 +277,15 @@ def _keep_sources(job: Job, folder: Path) -> None:
     for file in job.source.source_files:
         if file.name in ("preprocessor_config.json", "README.md", "LICENSE"):
             shutil.copyfile(file, folder / file.name)
+
+
+def _keep_reference(job: Job, session: Session, folder: Path) -> None:
+    """Inputs, and what the twin answers, so that the artifact can be compared where it runs."""
+    pixels = _cases(job)[0].pixels
+    found = session.run({job.source.input_name: pixels}, list(job.source.output_names))
+    fields: dict[str, Any] = {f"input:{job.source.input_name}": pixels}
+    fields.update({f"output:{name}": value for name, value in found.items()})
+    np.savez_compressed(folder / "reference.npz", **fields)
 
 
 def _keep_samples(job: Job, model: nn.Module, folder: Path) -> None:

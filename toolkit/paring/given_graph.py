@@ -50,7 +50,7 @@ def convert_graph(
             BuildOptions(**recipe.export.tensorrt.model_dump()),
         )
         exported = exporter.export_graph(request, folder)
-        with paring_runtimes.load(exported.entry) as session:
+        with paring_runtimes.load(exported.runnable) as session:
             found = parity.compare(
                 expected,
                 session,
@@ -59,6 +59,8 @@ def convert_graph(
                 recipe.verify.rtol,
                 lambda name: progress(f"verifying: {name}"),
             )
+        if exported.twin is not None:
+            exported.twin.unlink()
         failure = found.failure()
         if failure is not None:
             raise ParityError(f"the artifact differs from {source.graph.file}: {failure}")

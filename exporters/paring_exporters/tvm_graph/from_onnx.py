@@ -12,41 +12,58 @@ from typing import Any
 import tvm
 from tvm.relax.frontend.onnx import from_onnx
 
+from paring_runtimes.engines.tvm import misfit
 from paring_runtimes.errors import ExportError
 
 from ..given.folding import folded
 from ..given.graph import GivenGraph, GraphRequest
 from ..request import Exported
-from .compiling import compiled, link
+from ..tvm.target import host_target
+from .architectures import of
+from .compiling import compiled
 from .cpus import facts_of, target_for
-from .whole import told
+from .linking import compiler_for, link
+from .whole import NOT_RUN, told
 
 
 def write(request: GraphRequest, path: Path) -> Exported:
-    """Compile a graph into the library at `path`.
+    """Compile a graph into the library at `path`; for a CPU that is not here, a twin for this one beside it.
 
     Raises:
         ExportError: as `paring_exporters.formats.tvm.export_graph`.
     """
     graph, target = request.graph, target_for(request.target, request.threads)
+    compiler_for(of(target))  # before minutes of compiling
+    needs = facts_of(target)
+    reason = misfit(needs)
     optimizer, model, notes = folded(graph.model, request.optimizer)
     module = imported(model, graph)
+    if reason is not None:
+        notes = (*notes, NOT_RUN.format(reason=reason, machine=needs["machine"]))
     facts = {
         "precision": "fp32",
         "optimizer": optimizer,
         "fixed": {name: array.tolist() for name, array in graph.constants.items()},
-        "target": facts_of(target),
+        "target": needs,
         "tvm": tvm.__version__,
         **({"notes": list(notes)} if notes else {}),
     }
-    names = {
-        "inputs": [told(spec) for spec in graph.inputs],
-        "outputs": [told(spec) for spec in graph.outputs],
-        "target": facts["target"],
-        "tvm": tvm.__version__,
-    }
-    link(compiled(module, target), names, path)
-    return Exported(path, graph.inputs, graph.outputs, facts)
+
+    def compile_for(target: Any, into: Path) -> None:
+        inside = {
+            "inputs": [told(spec) for spec in graph.inputs],
+            "outputs": [told(spec) for spec in graph.outputs],
+            "target": facts_of(target),
+            "tvm": tvm.__version__,
+        }
+        link(compiled(module, target), inside, into, of(target))
+
+    compile_for(target, path)
+    twin = None
+    if reason is not None:
+        twin = path.with_name(f"twin-{path.name}")
+        compile_for(host_target(request.threads), twin)
+    return Exported(path, graph.inputs, graph.outputs, facts, twin=twin)
 
 
 def imported(model: Any, graph: GivenGraph) -> Any:

@@ -29,6 +29,10 @@ def profile(
         list[str] | None,
         typer.Option(help="one an artifact, in order, see `paring list engines`"),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(help="TVM artifacts on another machine: rpc://HOST:PORT/KEY of TVM's tracker"),
+    ] = None,
     batch: Annotated[list[int] | None, typer.Option("--batch", "-b", help="batch size; repeatable")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="default: the physical cores")] = None,
     min_runs: Annotated[int, typer.Option(min=1, help="timed runs a candidate, at least")] = 100,
@@ -57,6 +61,8 @@ def profile(
 
     if output is not None and output.exists() and not output.is_dir():
         raise typer.BadParameter(f"{output} is no folder", param_hint="'--output' / '-o'")
+    if on is not None and engine:
+        raise typer.BadParameter("--on runs TVM's own runtime there: leave --engine out")
     settings: dict[str, Any] = {
         "batch_sizes": tuple(batch or [1]),
         "threads": threads or psutil.cpu_count(logical=False) or 1,
@@ -72,7 +78,7 @@ def profile(
         "image": None if image is None else str(image),
     }
     paths = [_file(item) for item in artifacts]
-    found = measure(paths, name, settings, json, engine)
+    found = measure(paths, name, settings, json, engine, on)
     written = None
     if output is not None:
         from ..api import report
@@ -92,11 +98,13 @@ def measure(
     settings: dict[str, Any],
     quiet: bool,
     engines: list[str] | None = None,
+    on: str | None = None,
 ) -> Any:
     """Profile with a progress bar on standard error."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with extras("profiling"), Progress(*columns, console=errors, disable=quiet) as bar:
         from paring_profiles import profile as run
+        from paring_profiles import profile_remote
         from paring_profiles.result import Settings
 
         task = bar.add_task("starting", total=1.0)
@@ -104,6 +112,8 @@ def measure(
         def tell(stage: str, share: float) -> None:
             bar.update(task, description=stage, completed=share)
 
+        if on is not None:
+            return profile_remote(paths, on, Settings(**settings), names=names, progress=tell)
         return run(paths, Settings(**settings), names=names, progress=tell, engines=engines)
 
 

@@ -92,6 +92,19 @@ class Quantize(Part):
     )
 
 
+class Tune(Part):
+    """How long the kernels of a compiled model are tuned."""
+
+    seconds: float = Field(
+        default=0.0, ge=0, description="that measurements may take in all, a model; 0 is no tuning"
+    )
+    database: str | None = Field(
+        default=None,
+        description="a folder that keeps measurements between conversions; null is the user's cache",
+    )
+    batch: Positive = Field(default=1, description="the batch size that is timed, where the batch is open")
+
+
 class Export(Part):
     """How the model is written."""
 
@@ -123,12 +136,14 @@ class Export(Part):
     )
     target: str = Field(
         default="host",
-        description="of a compiled format: host, portable, or LLVM's name of a CPU (x86-64-v3)",
+        description="of a compiled format: host, portable, aarch64, riscv64, or LLVM's name of a CPU"
+        " (x86-64-v3, cortex-a76), all but the first two with +FEATURE",
     )
     threads: Positive | None = Field(
         default=None,
         description="of a compiled format: threads that its kernels are split for; null is the usable cores",
     )
+    tune: Tune = Tune()
     tensorrt: TensorRT = Field(
         default_factory=TensorRT, description="of the format tensorrt: how its engine is built"
     )
