@@ -111,10 +111,12 @@ def exported(factories: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def rewritten(file: Path, folder: Path, scheme: Scheme) -> Path:
-    """A copy of a graph in another precision, fitted to random images."""
+    """A copy of a graph in another precision, fitted to random images with a few strong pixels."""
     folder.mkdir(exist_ok=True)
     entry = Path(shutil.copy(file, folder))
-    quantise(entry, scheme, [np.random.default_rng(0).standard_normal((16, 1, 28, 28)).astype(np.float32)])
+    pixels = np.random.default_rng(0).standard_normal((16, 1, 28, 28)).astype(np.float32)
+    pixels[0, 0, :2, :2] *= 30
+    quantise(entry, scheme, [pixels])
     return entry
 
 
@@ -125,7 +127,8 @@ def test_static_integers_of_onnx_runtime_and_of_tensorrt(
     entry = rewritten(exported["pruned"], tmp_path, Scheme("int8_static", activations=activations))
     found = lint_file(entry)
     assert found.clean is clean
-    assert {one.rule for one in found.findings} <= {"quantization"}
+    # Operators of TensorRT's table take no unsigned input, which both rules say.
+    assert {one.rule for one in found.findings} <= (set() if clean else {"quantization", "restrictions"})
     graph = onnx.load(entry).graph
     stored = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
     read = [stored.get(n.input[0]) for n in graph.node if n.op_type == "DequantizeLinear"]
@@ -159,10 +162,10 @@ def test_calibration_is_a_choice(exported: dict[str, Path], tmp_path: Path) -> N
         stored = {one.name: one for one in graph.initializer}
         scales = [stored[n.input[1]] for n in graph.node if n.op_type == "QuantizeLinear"]
         steps[method] = np.array([onnx.numpy_helper.to_array(one).item() for one in scales])
-    assert (steps["percentile"] <= steps["minmax"] * 1.05).all()  # it cuts tails, but for its bins' width
-    assert steps["percentile"].sum() < 0.99 * steps["minmax"].sum()
-    for one, other in (("entropy", "minmax"), ("entropy", "percentile")):
-        assert not np.allclose(steps[one], steps[other], rtol=1e-3)
+    assert (steps["percentile"] < steps["minmax"]).all()  # it cuts tails, here of few values
+    assert not np.allclose(steps["percentile"], steps["minmax"], rtol=1e-4)
+    assert (steps["entropy"] <= steps["minmax"] * 1.01).all()
+    assert steps["entropy"][0] < 0.5 * steps["minmax"][0]  # few strong pixels are cut off
 
 
 @pytest.mark.parametrize(
@@ -197,13 +200,15 @@ def test_a_gate_holds_the_accuracy_after_quantising(factories: Path, tmp_path: P
     plain = paring.convert(model, tmp_path / "plain", verify=VERIFY)
     pixels = np.load(images["source"].partition(":")[2])["images"]
     with paring_runtimes.load(plain.artifact) as session:
-        said = session.run({"pixel_values": (pixels[:, None] / np.float32(255))})["logits"].argmax(1)
+        name = session.inputs[0].name
+        (answers,) = session.run({name: pixels[:, None] / np.float32(255)}).values()
+        said = answers.argmax(1)
     file = tmp_path / "labelled.npz"
     np.savez(file, images=pixels, labels=said)
     data = {"source": f"npz:{file}", "mean": [0.0], "std": [1.0]}
     gates = [{"metric": "top1", "max_drop": 0.0}]
     told = []
-    for precision, block in (("bf16", 32), ("int4", 256)):
+    for precision, block in (("fp16", 32), ("int4", 256)):
         export = {"precision": precision, "quantize": {"block_size": block}}
         try:
             done = paring.convert(

@@ -10,7 +10,6 @@ FP8 FORMATS FOR DEEP LEARNING, https://arxiv.org/abs/2209.05433
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from paring_runtimes.errors import ExportError
 
+from .calibration import ranges
 from .half_graph import opset_of
 
 LARGEST = 448.0
@@ -131,15 +131,5 @@ def _magnitudes(
     file: Path, name: str, batches: Sequence[np.ndarray], method: Any, names: Collection[str]
 ) -> dict[str, float]:
     """The largest magnitude of activations over the batches, as the method finds it."""
-    from onnxruntime.quantization.calibrate import create_calibrator
-
-    from .calibration import reader
-
-    with tempfile.TemporaryDirectory() as folder:
-        calibrator = create_calibrator(
-            file, ["MatMul", "Gemm"], str(Path(folder) / "augmented.onnx"), calibrate_method=method,
-            use_external_data_format=file.with_name(f"{file.name}.data").is_file(),
-        )  # fmt: skip
-        calibrator.collect_data(reader(name, batches))
-        ranges = calibrator.compute_data().data
-    return {one: max(float(np.abs(edge).max()) for edge in ranges[one].range_value) for one in names}
+    found = ranges(file, name, batches, method, ("MatMul", "Gemm"))
+    return {one: max(abs(edge) for edge in found[one]) for one in names}

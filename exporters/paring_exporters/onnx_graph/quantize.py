@@ -162,23 +162,31 @@ def _dynamic(task: _Task, target: Path) -> dict[str, Any]:
 
 
 def _static(task: _Task, target: Path) -> dict[str, Any]:
-    from onnxruntime.quantization import QuantType, quantize_static
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
-    from .calibration import reader
+    from .calibration import ranges, reader
 
     scheme, signed = task.scheme, task.scheme.activations == "int8"
+    name, kinds = task.graph.graph.input[0].name, (*PRODUCTS, "Conv")
+    chosen = {}  # by a method whose options quantize_static does not hand on
+    if scheme.method == "entropy":
+        found = ranges(task.entry, name, task.batches, task.method, kinds)
+        chosen = {
+            one: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for one, (low, high) in found.items()
+        }
     quantize_static(
         task.graph,
         target,
-        reader(task.graph.graph.input[0].name, task.batches),
-        op_types_to_quantize=[*PRODUCTS, "Conv"],
+        reader(name, task.batches[:1] if chosen else task.batches),
+        op_types_to_quantize=list(kinds),
         per_channel=scheme.per_channel,
         reduce_range=scheme.seven_bits,
         activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=[*task.excluded, *_of_activations(task.graph)],
-        calibrate_method=task.method,
+        calibrate_method=CalibrationMethod.MinMax if chosen else task.method,
         extra_options={
+            **({"TensorQuantOverrides": chosen} if chosen else {}),
             "ActivationSymmetric": signed,
             "WeightSymmetric": True,
             "QuantizeBias": not signed,  # to int32, which TensorRT does not take
