@@ -108,6 +108,7 @@ def with_reference(artifact: Path, folder: Path, added: float) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_two_artifacts_in_turn_give_a_ratio_with_its_interval(
     tracker: Address, artifact: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_two_artifacts_in_turn_give_a_ratio_with_its_interval(
     assert read(write(found, tmp_path / "profile.json")) == found
 
 
+@pytest.mark.slow
 def test_the_command_measures_there(tracker: Address, artifact: Path, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "paring", "profile", str(artifact), "--on", str(tracker), "--json"]
     options = ["--threads", "1", "--min-runs", "3", "--min-seconds", "0", "-o", str(tmp_path / "report")]
@@ -143,12 +145,14 @@ def test_the_command_measures_there(tracker: Address, artifact: Path, tmp_path: 
     assert str(tracker) in (tmp_path / "report" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_answers_that_differ_there_are_refused(tracker: Address, artifact: Path, tmp_path: Path) -> None:
     wrong = with_reference(artifact, tmp_path / "wrong", 0.5)
     with pytest.raises(ParityError, match=r"differs by up to 0.5 from the artifact's reference"):
         profile_remote([wrong], str(tracker), QUICK)
 
 
+@pytest.mark.slow
 def test_more_threads_than_the_server_has_are_told(tracker: Address, artifact: Path) -> None:
     settings = dataclasses.replace(QUICK, threads=4, batch_sizes=(1,), min_runs=3)
     found = profile_remote([artifact], str(tracker), settings)
@@ -156,6 +160,7 @@ def test_more_threads_than_the_server_has_are_told(tracker: Address, artifact: P
     assert "1 threads" in found.candidates[0].latency[0].method
 
 
+@pytest.mark.slow
 def test_a_library_for_another_machine_is_not_sent(tracker: Address, artifact: Path) -> None:
     with boards.connect(tracker, 30, 30) as board:
         if board.architecture is None:
@@ -165,6 +170,7 @@ def test_a_library_for_another_machine_is_not_sent(tracker: Address, artifact: P
             board.open(artifact / "model.so", "m.so", {"machine": other})
 
 
+@pytest.mark.slow
 def test_a_key_that_nobody_has_is_told_at_once(tracker: Address) -> None:
     begin = time.monotonic()
     with pytest.raises(EngineError, match=f"no board of the key 'pi4' waits there; keys: {KEY};"):
@@ -172,6 +178,7 @@ def test_a_key_that_nobody_has_is_told_at_once(tracker: Address) -> None:
     assert time.monotonic() - begin < 20
 
 
+@pytest.mark.slow
 def test_a_board_that_is_busy_is_not_waited_for_without_end(tracker: Address) -> None:
     with boards.connect(tracker, 30, 60), pytest.raises(EngineError, match="busy for 1 s"):
         boards.connect(tracker, 1, 30)

@@ -82,6 +82,7 @@ def test_half_precision_is_refused() -> None:
         transform(load_model("embedded").model, recipe)
 
 
+@pytest.mark.slow
 def test_the_line_from_images_to_artifact(archive: str, tmp_path: Path) -> None:
     found = paring.convert(
         "embedded",

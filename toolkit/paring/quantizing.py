@@ -61,7 +61,10 @@ def check_precision(recipe: Recipe, source: object) -> None:
     if not isinstance(source, LoadedModel):
         raise RecipeError(f"{where}: {recipe.model} does not answer images alone; fp32 and fp16 are for it")
     if recipe.export.format != "onnx":
-        raise RecipeError(f"{where} is a form of ONNX; export.format is {recipe.export.format}")
+        raise RecipeError(
+            f"{where} is a form of ONNX; export.format is {recipe.export.format}: convert to onnx first, then"
+            f" that file, -m onnx:OUT/model.onnx -s export.format={recipe.export.format}"
+        )
     if scheme.precision in CALIBRATED and recipe.calibration is None:
         raise RecipeError(
             f"{where} needs images to fit its steps to: calibration: {{source: ..., limit: 256}}"

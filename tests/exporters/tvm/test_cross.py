@@ -90,6 +90,7 @@ def test_what_is_no_target_is_told_what_would_be(name: str, said: str) -> None:
         target_for(name, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", OTHERS)
 def test_a_library_for_another_machine_has_a_twin_that_answers(machine: str, tmp_path: Path) -> None:
     need_linker(machine)
