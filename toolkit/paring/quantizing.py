@@ -25,6 +25,7 @@ from paring_runtimes.errors import ExportError, RecipeError
 from .recipe import Recipe
 from .sources import LoadedModel
 
+COMPARED_IMAGES = 64  # on which a precision's cost is told
 MEASURED_BATCH, MEASURED_IMAGES = 8, 64  # a graph that measures computes every node twice
 NO_KERNELS = "bf16"  # ONNX Runtime's CPU provider has none
 NOTES = {
@@ -102,7 +103,7 @@ def quantised(
         entry: the fp32 graph, which is replaced.
         scheme: how.
         images: calibration inputs, in batches.
-        cases: what both are compared on; fp16 and bf16 are measured on them too.
+        cases: what both are compared on where there are no images; fp16 and bf16 are measured on them too.
         outputs: names; the first is the logits.
 
     Raises:
@@ -120,13 +121,21 @@ def quantised(
             paring_runtimes.load(Path(scratch) / entry.name) as plain,
             paring_runtimes.load(shown) as rounded,
         ):
-            cost = _cost(plain, rounded, cases, outputs[0], scheme.precision)
+            real = [Case("calibration images", batch) for batch in _few(images)]
+            cost = _cost(plain, rounded, real or cases, outputs[0], scheme.precision)
     return {
         "precision": scheme.precision,
         **done,
         **cost,
+        "compared_on": "calibration images" if images else "random inputs",
         "calibration_samples": min(sum(map(len, images)), MEASURED_IMAGES if half else np.inf),
     }
+
+
+def _few(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Some images, in batches; steps fitted to images cut off what random inputs reach."""
+    pixels = np.concatenate(images)[:COMPARED_IMAGES] if images else np.zeros((0, 1), np.float32)
+    return [pixels[at : at + MEASURED_BATCH] for at in range(0, len(pixels), MEASURED_BATCH)]
 
 
 def _measured(images: Sequence[np.ndarray], cases: Sequence[Case]) -> list[np.ndarray]:

@@ -183,7 +183,7 @@ def _show_precision(told: Mapping[str, Any] | None) -> None:
     ratio, nodes = told["snr_db"], ", ".join(f"{count} {kind}" for kind, count in told["nodes"].items())
     console.print(
         f"precision {told['precision']}: {nodes}; weights {before:,.2f} -> {after:,.2f} MB; on"
-        f" {told['samples']} random inputs against its own fp32 graph: signal-to-noise ratio"
+        f" {told['samples']} {told['compared_on']} against its own fp32 graph: signal-to-noise ratio"
         f" {ratio['median']:.1f} dB in the middle, {ratio['least']:.1f} at least, top-1 agreement"
         f" {told['top1_agreement']:.1%}",
         soft_wrap=True,
