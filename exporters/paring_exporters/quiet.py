@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr
 @contextmanager
 def quiet_export() -> Iterator[None]:
     """Inside, torch's exporter and onnxscript log errors only, and torch prints no graph before it raises."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:

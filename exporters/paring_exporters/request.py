@@ -11,6 +11,7 @@ import torch
 from paring_runtimes import TensorSpec
 
 from .tensorrt.options import BuildOptions
+from .tune_options import TuneOptions
 
 DEFAULT_OPSET = 20  # the first with Gelu; LayerNormalization came with 17
 MAX_BATCH = 4096
@@ -30,8 +31,9 @@ class Request:
         optimizer: "auto", "none", "onnxslim" or "onnxscript".
         shift: how shift layers are written, "auto" (the format's own choice), "float", "dequantize" or
             "integer"; see onnx_graph.shift_linear and tvm_graph.
-        target: of a compiled format: "host", "portable" or a CPU's name.
+        target: of a compiled format: "host", "portable", an architecture or a CPU's name.
         threads: of a compiled format: how many its kernels are split for; None is the usable cores.
+        tune: of a compiled format: how long its kernels are tuned.
         tensorrt: how an engine of TensorRT is built; None is its defaults.
     """
 
@@ -46,6 +48,7 @@ class Request:
     shift: str = "auto"
     target: str = "host"
     threads: int | None = None
+    tune: TuneOptions = field(default_factory=TuneOptions)
     tensorrt: BuildOptions | None = None
 
 
@@ -54,7 +57,8 @@ class Exported:
     """A model that has been written.
 
     `program` is the exporter's own object, for finding differences; `format` is the entry's, where it is not
-    the exporter's own.
+    the exporter's own; `twin` computes the same and can be opened here, where the entry cannot: it answers in
+    the entry's place, and who asked for the export removes it.
     """
 
     entry: Path
@@ -63,3 +67,9 @@ class Exported:
     facts: dict[str, Any] = field(default_factory=dict)
     program: Any = None
     format: str | None = None
+    twin: Path | None = None
+
+    @property
+    def runnable(self) -> Path:
+        """What can be opened on this machine."""
+        return self.twin or self.entry

@@ -14,6 +14,7 @@ from __future__ import annotations
 from paring_profiles.compare import SideBySide, compare
 from paring_profiles.macs import MacCount, count
 from paring_profiles.measure import profile
+from paring_profiles.remote.measure import profile_remote
 from paring_profiles.result import Candidate, Comparison, Latency, Machine, Profile, Settings
 from paring_profiles.store import read, write
 
@@ -29,6 +30,7 @@ __all__ = [
     "compare",
     "count",
     "profile",
+    "profile_remote",
     "read",
     "write",
 ]

@@ -56,6 +56,8 @@ def size_bytes(path: Path, manifest: Manifest | None) -> int:
     """Return the size of the model: the artifact's files, or a bare file and its weights."""
     if manifest is not None:
         return sum((path / name).stat().st_size for name in manifest.files)
+    if path.suffix.lower() != ".onnx":  # a program or a library, which is one file
+        return path.stat().st_size
     beside = onnx_graph.external_files(onnx_graph.open_graph(path))
     return sum(file.stat().st_size for file in [path, *(path.parent / name for name in beside)])
 
@@ -104,7 +106,7 @@ def candidate(name: str, path: Path, manifest: Manifest | None, **measured: Any)
     return Candidate(
         name=name,
         path=str(path),
-        format=manifest.format if manifest else "onnx",
+        format=manifest.format if manifest else path.suffix[1:].lower(),
         size_bytes=size_bytes(path, manifest),
         artifact_digest=artifact_digest(path, manifest),
         parameters=graph.get("parameters", counted),

@@ -20,7 +20,7 @@ from paring_profiles.store import read
 from paring_runtimes.errors import InputError
 
 # Of the settings, those that change what a call costs; how long was measured does not.
-COST_SETTINGS = ("threads", "seed", "dims", "new_tokens", "text", "image")
+COST_SETTINGS = ("threads", "seed", "dims", "values", "new_tokens", "text", "image")
 _IGNORED_MACHINE = ("load_1m",)
 _ENGINES = ("onnxruntime", "onnxruntime-gpu")
 

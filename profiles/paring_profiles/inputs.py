@@ -9,6 +9,7 @@ import numpy as np
 
 from paring_runtimes.errors import InputError
 from paring_runtimes.manifest import TensorSpec
+from paring_runtimes.suggest import near_miss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,11 +60,27 @@ def _size(dim: int | str, sizes: Mapping[str, int], spec: TensorSpec, path: obje
 
 
 def make(
-    specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]], seed: int
+    specs: Sequence[TensorSpec],
+    shapes: Mapping[str, tuple[int, ...]],
+    seed: int,
+    values: Mapping[str, float] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Return one array an input. The same seed, position, dtype and shape give the same values."""
+    """Return one array an input. The same seed, position, dtype and shape give the same values.
+
+    Inputs named in `values` hold that number everywhere.
+
+    Raises:
+        InputError: a name in `values` that no input has.
+    """
+    given = values or {}
+    names = [spec.name for spec in specs]
+    for name in given:
+        if name not in names:
+            raise InputError(f"values: no input {name!r}{near_miss(name, names)}; there are {names}")
     return {
-        spec.name: fill(spec, shapes[spec.name], np.random.default_rng([seed, position]))
+        spec.name: np.full(shapes[spec.name], given[spec.name], spec.dtype)
+        if spec.name in given
+        else fill(spec, shapes[spec.name], np.random.default_rng([seed, position]))
         for position, spec in enumerate(specs)
     }
 

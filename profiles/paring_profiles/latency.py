@@ -113,7 +113,7 @@ def interleave(
             for index in order:
                 _take_turn(calls[index], turns[index], settle_s)
             now = time.perf_counter()
-            done = _share_done(turns, settings, now - begin)
+            done = share_done(turns, settings, now - begin)
             if progress is not None and now - told > 0.5:
                 told = now
                 progress(done)
@@ -136,7 +136,7 @@ def _take_turn(call: Call, turn: Turns, settle_s: float) -> None:
     turn.rounds_ms.append(float(np.median(times)) if len(times) > 1 else times[0])
 
 
-def _share_done(turns: list[Turns], settings: Settings, elapsed_s: float) -> float:
+def share_done(turns: list[Turns], settings: Settings, elapsed_s: float) -> float:
     """Return how far the measurement is, 0 to 1: by its slower goal, or by `max_seconds`."""
     runs = min(len(turn.samples_ms) for turn in turns) / max(settings.min_runs, 1)
     goal = max(settings.min_seconds, 1e-9)

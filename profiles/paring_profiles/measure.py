@@ -14,10 +14,12 @@ import numpy as np
 
 import paring_runtimes
 from paring_profiles import inputs, latency, machine, macs, memory, noise, operators
+from paring_profiles.agreement import agreement, same_source
 from paring_profiles.candidates import candidate, check, default_names
 from paring_profiles.compare import ratio_of_macs
 from paring_profiles.generation.measure import is_generative, profile_generation
 from paring_profiles.result import (
+    Agreement,
     Candidate,
     Comparison,
     Latency,
@@ -45,6 +47,7 @@ class _Subject:
     feeds: dict[int, dict[str, NDArray[Any]]] = field(default_factory=dict)  # by batch size
     counts: dict[int, macs.MacCount] = field(default_factory=dict)
     memory: memory.MemoryUse | None = None
+    agreement: Agreement | None = None
     latency: list[Latency] = field(default_factory=list)
     operators: dict[str, list[OperatorTime]] = field(default_factory=dict)
     rounds_ms: dict[int, NDArray[np.float64]] = field(default_factory=dict)
@@ -52,7 +55,8 @@ class _Subject:
     @property
     def is_onnx(self) -> bool:
         """Whether there is an ONNX graph to look into."""
-        return self.session.manifest is None or self.session.manifest.format == "onnx"
+        manifest = self.session.manifest
+        return self.path.suffix.lower() == ".onnx" if manifest is None else manifest.format == "onnx"
 
     @property
     def model_file(self) -> Path:
@@ -109,11 +113,15 @@ def profile(
                 settings.threads,
                 settings.dims,
                 engine=subject.engine,
+                values=settings.values,
             )
+        for subject in subjects[1:]:
+            say(f"comparing the outputs of {subject.name}", 0.1)
+            _compare_outputs(subjects[0], subject, settings)
         for number, batch_size in enumerate(settings.batch_sizes):
             share = 1 / len(settings.batch_sizes)
             tell = partial(_tell, say, batch_size, number * share, share)
-            sentences += _time(subjects, batch_size, settings, here.cores_logical, tell)
+            sentences += _time(subjects, batch_size, settings, here.cores_logical or 1, tell)
         for subject in subjects:
             say(f"timing operators of {subject.name}", 0.9)
             _time_operators(subject, settings)
@@ -155,9 +163,15 @@ def _prepare(subject: _Subject, settings: Settings) -> None:
     specs = subject.session.inputs
     for batch_size in settings.batch_sizes:
         shapes = inputs.concrete_shapes(specs, batch_size, settings.dims, subject.path)
-        subject.feeds[batch_size] = inputs.make(specs, shapes, settings.seed)
+        subject.feeds[batch_size] = inputs.make(specs, shapes, settings.seed, settings.values)
         if subject.is_onnx:
             subject.counts[batch_size] = macs.count(subject.model_file, shapes)
+
+
+def _compare_outputs(baseline: _Subject, subject: _Subject, settings: Settings) -> None:
+    if same_source(baseline.session, subject.session):
+        largest = max(settings.batch_sizes)
+        subject.agreement = agreement(baseline.session, subject.session, largest, settings, subject.path)
 
 
 def _tell(say: Progress, batch_size: int, begin: float, share: float, done: float) -> None:
@@ -223,6 +237,7 @@ def _candidate(subject: _Subject) -> Candidate:
         latency=subject.latency,
         operators=subject.operators,
         engine=subject.session.engine,
+        agreement=subject.agreement,
     )
 
 

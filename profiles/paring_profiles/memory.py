@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from paring_runtimes.artifact import read_manifest
+from paring_runtimes.engines import engines
 from paring_runtimes.errors import EngineError
 
 if TYPE_CHECKING:
@@ -51,14 +53,17 @@ def measure(
     dims: Mapping[str, int] | None = None,
     seed: int = 0,
     engine: str | None = None,
+    values: Mapping[str, float] | None = None,
 ) -> MemoryUse:
     """Open and run an artifact in a process of its own, on its own engine or the one named.
+
+    `dims` and `values` are as in `Settings`.
 
     Raises:
         EngineError: that process failed; the message ends with what it said.
     """
     request = {"batch_size": batch_size, "threads": threads, "dims": dict(dims or {}), "seed": seed}
-    request["engine"] = engine
+    request |= {"engine": engine, "values": dict(values or {})}
     return measure_apart(path, request)
 
 
@@ -121,7 +126,7 @@ def measure_here(request: Mapping[str, Any]) -> MemoryUse:
 
     engine = request.get("engine")
     with suppress(ImportError):  # `load` says what is missing
-        importlib.import_module(engine or "onnxruntime")  # importing it is no part of loading an artifact
+        importlib.import_module(_library(request["path"], engine))  # no part of loading an artifact
     before = _resident_bytes()
     _forget_peak()
     begin = time.perf_counter_ns()
@@ -134,11 +139,20 @@ def measure_here(request: Mapping[str, Any]) -> MemoryUse:
     return MemoryUse(max(0, _peak_bytes() - before), load_ms)
 
 
+def _library(path: str, engine: str | None) -> str:
+    """The module that an engine's library is imported by: `LIBRARY` of the engine, or its name."""
+    known = engines()
+    if engine is None and Path(path).is_dir():
+        form = read_manifest(path).format
+        engine = next((name for name, module in known.items() if set(module.FORMATS) == {form}), None)
+    return str(getattr(known.get(engine or ""), "LIBRARY", engine or "onnxruntime"))
+
+
 def _run(session: Session, request: Mapping[str, Any]) -> None:
     from paring_profiles import inputs
 
     shapes = inputs.concrete_shapes(session.inputs, request["batch_size"], request["dims"], request["path"])
-    feeds = inputs.make(session.inputs, shapes, request["seed"])
+    feeds = inputs.make(session.inputs, shapes, request["seed"], request.get("values"))
     for _ in range(_RUNS):
         session.run(feeds)
 

@@ -128,11 +128,11 @@ def others_cores(begin: Reading, end: Reading) -> float:
     return busy / max(end.wall - begin.wall, 1e-9)
 
 
-def in_surroundings(threads: int, usable_cores: float, load_1m: float, cores: int) -> list[str]:
+def in_surroundings(threads: int, usable_cores: float, load_1m: float | None, cores: int | None) -> list[str]:
     """Return what is wrong with the machine before anything is timed."""
     said = []
     if threads > usable_cores:
         said.append(f"{threads} threads were asked for and {usable_cores:g} cores may be used.")
-    if load_1m > cores:
+    if load_1m is not None and cores is not None and load_1m > cores:
         said.append(f"The load average was {load_1m:.1f} on {cores} cores before the measurement.")
     return said

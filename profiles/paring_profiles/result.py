@@ -29,6 +29,7 @@ class Settings:
         max_seconds: stop a measurement here, whatever `min_runs` says.
         seed: of the inputs and of the interleaving.
         dims: sizes for symbolic dimensions other than the batch.
+        values: inputs by name that hold one number everywhere, in place of random ones.
         prompt_tokens: of language models: one measurement for each length of prompts, an image's tokens
             not counted.
         new_tokens: that are generated after each prompt, the first among them.
@@ -43,6 +44,7 @@ class Settings:
     max_seconds: float = 120.0
     seed: int = 0
     dims: dict[str, int] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
     prompt_tokens: tuple[int, ...] = (128,)
     new_tokens: int = 32
     text: str | None = None
@@ -51,15 +53,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured."""
+    """Where it was measured. What cannot be read of another machine is None."""
 
     cpu: str
-    cores_physical: int
-    cores_logical: int
-    memory_bytes: int
+    cores_physical: int | None
+    cores_logical: int | None
+    memory_bytes: int | None
     system: str
     python: str
-    load_1m: float
+    load_1m: float | None
     virtualised: bool | None = None
 
 
@@ -161,6 +163,23 @@ class ExpertShare:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How near the outputs of a candidate are to the baseline's, which should be the same numbers.
+
+    Attributes:
+        max_abs: largest difference of any element.
+        snr_db: signal-to-noise ratio of all outputs together, dB; None where nothing differs.
+        argmax_alike: share of rows of the first output whose largest element is at the same place.
+        samples: sets of random inputs.
+    """
+
+    max_abs: float
+    snr_db: float | None
+    argmax_alike: float
+    samples: int
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One artifact and all that is known of it."""
 
@@ -186,6 +205,7 @@ class Candidate:
     expert_shares: list[ExpertShare] = field(default_factory=list)
     artifact_digest: str | None = None  # SHA-256, see `candidates.artifact_digest`
     engine: str | None = None  # "onnxruntime 1.32.0"
+    agreement: Agreement | None = None  # with the baseline, where both are made of one model in one way
 
     def macs_of(self, case: Case) -> int | None:
         """Multiply-accumulates of what was timed, None where they were not counted."""

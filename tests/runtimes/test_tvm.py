@@ -66,6 +66,15 @@ def test_batches_threads_and_buffers_agree(library: Path) -> None:
         np.testing.assert_array_equal(bound.run()["logits"], expected[1])
 
 
+def test_a_batch_that_is_too_large_is_told_the_largest(library: Path) -> None:
+    with paring_runtimes.load(library, threads=1) as session:
+        assert session.run({"pixel_values": pixels(4096)})["logits"].shape == (4096, 5)
+        with pytest.raises(InputError, match="batch of 4097 was given, and the library takes at most 4096"):
+            session.run({"pixel_values": pixels(4097)})
+        with pytest.raises(InputError, match="expected shape"):
+            session.run({"pixel_values": pixels(1)[0]})
+
+
 def test_a_run_leaves_the_environment_as_it_was(library: Path) -> None:
     before = dict(os.environ)
     with paring_runtimes.load(library, threads=2) as session:

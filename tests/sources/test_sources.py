@@ -14,7 +14,7 @@ transformers = pytest.importorskip("transformers")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from paring.sources import digest, load_model, sources  # noqa: E402
+from paring.sources import LoadedGraph, digest, load_model, sources  # noqa: E402
 from paring_runtimes.errors import SourceError  # noqa: E402
 
 TIMM = "timm:test_vit"
@@ -433,12 +433,22 @@ def test_onnx(tmp_path: Path) -> None:
     file = tmp_path / "m.onnx"
     content = write_onnx(file)
     loaded = load_model(f"onnx:{file}")
+    assert isinstance(loaded, LoadedGraph)
     assert loaded.model is None
-    assert loaded.input_shape == (3, 0, 0)
-    assert loaded.output_names == ("y",)
-    with pytest.raises(SourceError, match="give the image size"):
-        loaded.example(1)
-    assert load_model(f"onnx:{file}", image_size=8).example(2)["x"].shape == (2, 3, 8, 8)
+    assert [spec.name for spec in loaded.graph.outputs] == ["y"]
+    (spec,) = loaded.graph.inputs
+    named = [size for size in spec.shape if isinstance(size, str)]
+    fixed = load_model(f"onnx:{file}?" + "&".join(f"{name}=8" for name in named))
+    assert isinstance(fixed, LoadedGraph)
+    assert fixed.graph.inputs[0].shape == tuple(8 if isinstance(size, str) else size for size in spec.shape)
+    for told, why in (
+        ("side=x", "NAME=NUMBER is needed"),
+        ("nothing=3", "neither an input nor an open size"),
+    ):
+        with pytest.raises(SourceError, match=why):
+            load_model(f"onnx:{file}?{told}")
+    with pytest.raises(SourceError, match="not by image_size"):
+        load_model(f"onnx:{file}", image_size=8)
     for length in (0, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:length])
         with pytest.raises(SourceError, match="truncated"):

@@ -47,7 +47,7 @@ def test_without_a_name_there_are_those_at_hand_or_none(archive: str) -> None:
 
 
 def test_images_that_nothing_is_fitted_to_are_refused(archive: str) -> None:
-    with pytest.raises(RecipeError, match="calibration: no transform"):
+    with pytest.raises(RecipeError, match="calibration: neither a transform"):
         batches({"transforms": ["token_prune"], "calibration": {"source": archive}})
 
 
@@ -82,6 +82,7 @@ def test_half_precision_is_refused() -> None:
         transform(load_model("embedded").model, recipe)
 
 
+@pytest.mark.slow
 def test_the_line_from_images_to_artifact(archive: str, tmp_path: Path) -> None:
     found = paring.convert(
         "embedded",

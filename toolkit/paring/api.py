@@ -90,7 +90,7 @@ def profile(paths: Sequence[PathLike], **settings: Any) -> Profile:
 
     Args:
         paths: artifact folders or ONNX files.
-        settings: fields of `paring_profiles.result.Settings`, and `names`, `progress`.
+        settings: fields of `paring_profiles.result.Settings`, and `names`, `engines`, `progress`.
 
     Raises:
         ParingError: an artifact cannot be run.
@@ -99,7 +99,7 @@ def profile(paths: Sequence[PathLike], **settings: Any) -> Profile:
         from paring_profiles import profile as run
         from paring_profiles.result import Settings
 
-        extra = {key: settings.pop(key) for key in ("names", "progress") if key in settings}
+        extra = {key: settings.pop(key) for key in ("names", "engines", "progress") if key in settings}
         return run([Path(path) for path in paths], Settings(**settings), **extra)
 
 

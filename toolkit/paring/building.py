@@ -20,6 +20,7 @@ from paring_exporters import exporters, parity
 from paring_exporters.request import DEFAULT_OPSET, Exported, Request
 from paring_exporters.tensorrt.options import BuildOptions
 from paring_exporters.torch_reference import torch_reference
+from paring_exporters.tune_options import TuneOptions
 from paring_runtimes import Manifest, Session
 from paring_runtimes.errors import ParityError
 
@@ -27,10 +28,10 @@ from .data import ImageData, Preprocess
 from .mixture_facts import expert_shares
 from .parameters import parameter_count
 from .quality import correct
-from .quantizing import quantised, scheme_of
+from .quantizing import NOTES, answering, quantised, scheme_of
 from .recipe import Recipe, dump_recipe
 from .robustness import Conditions
-from .transforming import described
+from .transforming import described, notes
 from .transforms._shift import Patchwise
 from .transforms._shift.integer import in_integers
 from .transforms.token_map import WithTokenMap, tokens_per_layer, trace
@@ -39,6 +40,7 @@ from .versions import tool_versions
 if TYPE_CHECKING:
     from .sources import LoadedModel
 
+TRIED = 2  # images on which transforms say whether they fall short
 PICTURED = 6  # sample images kept in the artifact, for the report
 
 
@@ -89,7 +91,7 @@ class Built:
 def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[torch.Tensor] = ()) -> Built:
     """Write one artifact's files into `folder`. `role` is "baseline", "transformed" or "model".
 
-    `images` are what steps of int8_static are fitted to, in batches; a baseline is in floats.
+    `images` are what a precision is fitted to, in batches; a baseline is in fp32.
 
     Raises:
         ExportError: the model cannot be exported.
@@ -98,17 +100,23 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
     job.progress(f"exporting the {role}")
     exported = _export(job, model, folder, role)
     scheme = None if role == "baseline" else scheme_of(job.recipe)
-    with paring_runtimes.load(exported.entry) as session:
+    with paring_runtimes.load(exported.runnable) as session:
         found = _verify(job, model, session, exported, role)
         if scheme is None:
             answers, under_corruption = _answers(job, session, role)
+        if exported.twin is not None:
+            _keep_reference(job, session, folder)
+    if exported.twin is not None:
+        exported.twin.unlink()
     if scheme is not None:
         job.progress(f"quantising the {role} to {scheme.precision}")
         told = quantised(
             exported.entry, scheme, [i.numpy() for i in images], _cases(job), job.source.output_names
         )
         exported.facts.update(precision=scheme.precision, quantization=told)
-        with paring_runtimes.load(exported.entry) as session:
+        if scheme.precision in NOTES:
+            exported.facts["notes"] = [*exported.facts.get("notes", ()), NOTES[scheme.precision]]
+        with answering(exported.entry, scheme.precision) as session:
             answers, under_corruption = _answers(job, session, role)
     _keep_sources(job, folder)
     if role == "transformed" and job.data is not None:
@@ -124,6 +132,9 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
     if shares:
         graph["expert_shares"] = shares
     steps = job.recipe.transforms if role == "transformed" else ()
+    read = [*exported.facts.get("notes", ()), *notes(model, steps, _tried(job, images, pixels))]
+    if read:
+        exported.facts["notes"] = read
     manifest = Manifest(
         format=exported.format or _exporter(job, role).NAME,
         entry=exported.entry.name,
@@ -146,6 +157,13 @@ def build(job: Job, model: nn.Module, folder: Path, role: str, images: Sequence[
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     return Built(manifest, answers, under_corruption)
+
+
+def _tried(job: Job, images: Sequence[torch.Tensor], example: torch.Tensor) -> torch.Tensor:
+    """A few images [B, C, H, W], real ones where there are any."""
+    if job.data is not None:
+        return torch.from_numpy(job.preprocess.apply(job.data.images[:TRIED]))
+    return (images[0] if images else example)[:TRIED]
 
 
 def _answers(job: Job, session: Session, role: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -188,6 +206,7 @@ def _export(job: Job, model: nn.Module, folder: Path, role: str) -> Exported:
         shift=wanted.shift,
         target=wanted.target,
         threads=wanted.threads,
+        tune=TuneOptions(**wanted.tune.model_dump()),
         tensorrt=BuildOptions(**wanted.tensorrt.model_dump()),
     )
     found: Exported = _exporter(job, role).export(model, request, folder)
@@ -238,8 +257,9 @@ def _verify(job: Job, model: nn.Module, session: Session, exported: Exported, ro
 
 
 def _of_floats(job: Job) -> str:
-    """The precision in which the graph is exported and compared with PyTorch; integers come after."""
-    return "fp16" if job.recipe.export.precision == "fp16" else "fp32"
+    """The precision in which the graph is exported and compared with PyTorch; rewriting comes after."""
+    exported = scheme_of(job.recipe) is None and job.recipe.export.precision == "fp16"
+    return "fp16" if exported else "fp32"
 
 
 def _cases(job: Job) -> list[parity.Case]:
@@ -257,6 +277,15 @@ def _keep_sources(job: Job, folder: Path) -> None:
     for file in job.source.source_files:
         if file.name in ("preprocessor_config.json", "README.md", "LICENSE"):
             shutil.copyfile(file, folder / file.name)
+
+
+def _keep_reference(job: Job, session: Session, folder: Path) -> None:
+    """Inputs, and what the twin answers, so that the artifact can be compared where it runs."""
+    pixels = _cases(job)[0].pixels
+    found = session.run({job.source.input_name: pixels}, list(job.source.output_names))
+    fields: dict[str, Any] = {f"input:{job.source.input_name}": pixels}
+    fields.update({f"output:{name}": value for name, value in found.items()})
+    np.savez_compressed(folder / "reference.npz", **fields)
 
 
 def _keep_samples(job: Job, model: nn.Module, folder: Path) -> None:

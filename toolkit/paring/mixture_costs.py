@@ -95,7 +95,7 @@ def mixture_costs(
     if names.count(NAME) != 1:
         raise RecipeError(f"transforms: expected {NAME} once, given {', '.join(names) or 'none'}")
     if source.model is None:
-        raise RecipeError(f"{source.spec} is for profiling only: its layers cannot be replaced")
+        raise RecipeError(f"{source.spec} is a finished graph: its layers cannot be replaced")
     place = names.index(NAME)
     step, steps = recipe.transforms[place], list(recipe.transforms)
     unmeasured = replace(step.config, latency_ms={}, measured_on=None)

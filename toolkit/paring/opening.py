@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paring_exporters.onnx_graph.quantize import CALIBRATED, MEASURED_ON
 from paring_runtimes.errors import RecipeError
 
 from .data import ImageData, Preprocess, QuestionData, load_data
 from .recipe import Data, Recipe
-from .sources import LoadedLanguageModel, LoadedModel, load_model
+from .sources import LoadedGraph, LoadedLanguageModel, LoadedModel, load_model
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,7 @@ Progress = Callable[[str], None]
 
 def open_source(
     recipe: Recipe, allow: frozenset[str], progress: Progress
-) -> LoadedModel | LoadedLanguageModel:
+) -> LoadedModel | LoadedLanguageModel | LoadedGraph:
     """Load the recipe's model.
 
     Raises:
@@ -99,7 +100,7 @@ def open_questions(wanted: Data, model: str | None, progress: Progress) -> Quest
 def calibration_batches(
     recipe: Recipe, preprocess: Preprocess, progress: Progress, otherwise: np.ndarray | None = None
 ) -> list[torch.Tensor]:
-    """The images that transforms, or steps of int8_static, are fitted to, in batches as the model takes them.
+    """The images that transforms, or the precision, are fitted to, in batches as the model takes them.
 
     Args:
         recipe: with the key `calibration`, or none is read.
@@ -116,10 +117,13 @@ def calibration_batches(
     from .transforms import discover
 
     wanted, known = recipe.calibration, discover()
-    static = recipe.export.precision == "int8_static"
-    if not static and not any(hasattr(known[step.name], "calibrate") for step in recipe.transforms):
+    fitted = recipe.export.precision in (*CALIBRATED, *MEASURED_ON)
+    if not fitted and not any(hasattr(known[step.name], "calibrate") for step in recipe.transforms):
         if wanted is not None:
-            raise RecipeError("calibration: no transform of the recipe is fitted to images; leave it out")
+            raise RecipeError(
+                "calibration: neither a transform of the recipe nor its precision is fitted to images;"
+                " leave it out"
+            )
         return []
     if wanted is not None:
         images = open_images(wanted.source, wanted.limit, preprocess, recipe.model, progress).images

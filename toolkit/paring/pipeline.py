@@ -14,15 +14,17 @@ from paring_runtimes.errors import RecipeError, RecoveryError
 from .building import Built, Job, build
 from .converted import Converted, finish
 from .gates import gate
+from .given_graph import convert_graph
 from .language import convert_language
 from .language.recurrent import convert_recurrent
 from .opening import Progress, calibration_batches, open_images, open_source, preprocessing
 from .quality import Quality, quality
-from .quantizing import check_integers, scheme_of
+from .quantizing import check_precision, scheme_of
 from .recipe import Recipe
 from .recover.folder import read_recovery
 from .robustness import robustness
 from .sources import (
+    LoadedGraph,
     LoadedLanguageModel,
     LoadedModel,
     LoadedRecurrentModel,
@@ -60,7 +62,9 @@ def convert(
     """
     recovery = None if recovered is None else read_recovery(recovered)
     source = open_source(recipe, allow, progress)
-    check_integers(recipe, source)
+    if isinstance(source, LoadedGraph):
+        return convert_graph(recipe, source, output, overwrite=overwrite, progress=progress)
+    check_precision(recipe, source)
     if isinstance(source, LoadedVisionLanguageModel) and recipe.calibration is None:
         return convert_vision_language(
             recipe, source, output, recovery=recovery, overwrite=overwrite, progress=progress
@@ -80,7 +84,7 @@ def convert(
     if recovery is not None:
         recovery.check(recipe, job.digest)
     # Weights that come from a recovery replace all that would be fitted.
-    fitted = recovery is None or recipe.export.precision == "int8_static"
+    fitted = recovery is None or scheme_of(recipe) is not None
     images = calibration_batches(recipe, job.preprocess, progress) if fitted else []
     changed = transform(job.model, recipe, images if recovery is None else [])
     if recovery is not None:
@@ -108,8 +112,7 @@ def convert(
 
 
 def _job(recipe: Recipe, source: LoadedModel, progress: Progress) -> Job:
-    if source.model is None:
-        raise RecipeError(f"{recipe.model} is for profiling only: convert needs a PyTorch model")
+    assert source.model is not None
     other = next((rule.metric for rule in recipe.gates if rule.metric != "top1"), None)
     if other is not None:
         raise RecipeError(f"{recipe.model} takes images: its gates hold top1, with max_drop, not {other}")

@@ -91,7 +91,7 @@ def _opened(recipe: Recipe, source: LoadedModel) -> tuple[nn.Module, shift_linea
     if names.count(NAME) != 1:
         raise RecipeError(f"transforms: expected {NAME} once, given {', '.join(names) or 'none'}")
     if source.model is None:
-        raise RecipeError(f"{source.spec} is for profiling only: a PyTorch model is needed")
+        raise RecipeError(f"{source.spec} is a finished graph: a PyTorch model is needed")
     place = names.index(NAME)
     before = recipe.model_copy(update={"transforms": recipe.transforms[:place]})
     config: shift_linear.Config = recipe.transforms[place].config

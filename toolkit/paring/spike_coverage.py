@@ -66,11 +66,11 @@ def spike_coverage(
         progress: told each stage, in words.
 
     Raises:
-        RecipeError: the source is for profiling only.
+        RecipeError: the source is a finished graph.
         TransformRefused: the model does not run as a graph.
     """
     if source.model is None:
-        raise RecipeError(f"{source.spec} is for profiling only: a PyTorch model is needed")
+        raise RecipeError(f"{source.spec} is a finished graph: a PyTorch model is needed")
     named = any(step.name == "spike_transformer" for step in recipe.transforms)
     transformer = named or not refusals(source.model)
     try:

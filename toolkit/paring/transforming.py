@@ -45,6 +45,15 @@ def described(steps: Sequence[Step]) -> list[dict[str, Any]]:
     return found
 
 
+def notes(model: nn.Module, steps: Sequence[Step], images: torch.Tensor) -> list[str]:
+    """What the user should read about what the steps made; images [B, C, H, W] as the model takes them."""
+    known, found = discover(), list[str]()
+    for step in steps:
+        asked: Any = getattr(known[step.name], "notes", None)
+        found += [] if asked is None else asked(model, images)
+    return found
+
+
 def transform(model: nn.Module, recipe: Recipe, images: Sequence[torch.Tensor] = ()) -> nn.Module:
     """Apply the recipe's transforms in order. `model` is consumed.
 
@@ -79,9 +88,9 @@ def apply_step(
             "its token counts follow from the image size, which export.dynamic leaves open: the"
             " graph would need data-dependent shapes; remove image_size from export.dynamic"
         )
-    if not method.TRAITS.fp16 and recipe.export.precision == "fp16":
+    if not method.TRAITS.fp16 and recipe.export.precision in ("fp16", "bf16"):
         reasons.append(
-            "it makes bits of numbers, and fp16 rounds more of them to the other side of a threshold than"
+            "it makes bits of numbers, and 16 bits round more of them to the other side of a threshold than"
             " parity can tell from an error: export.precision fp32 is needed"
         )
     if reasons:

@@ -7,11 +7,14 @@ a folder of photographs (china.jpg and flower.jpg of scikit-learn), FASHION `idx
 whose images join them as crops. There are no labels: the network itself is the reference. Some of
 the crops fit the thresholds, the others are measured. Prints for each T the agreement, the error of the
 answers, and the layers whose rates are farthest from the activations, relative to the activations' own size.
+Beside it "even": the same network if every current came evenly over the steps, each rate rounded to one of
+T + 1. What even rates lose is T's own; what the spikes lose beyond it comes from when they arrive.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +27,11 @@ from paring.data import load_data
 from paring.data._images import ImageData
 from paring.transforms import spike_convert
 from paring.transforms._spikes import SpikingNetwork, conversion
-from paring.transforms._spikes.conversion import rectified
+from paring.transforms._spikes.conversion import Wanted, rectified
 from paring.transforms._spikes.coverage import coverage
+from paring.transforms._spikes.lifting import put
+from paring.transforms._spikes.neuron import IntegrateFire
+from paring.transforms._spikes.rates import constant_rate
 
 SIDE, WORST = 224, 6
 
@@ -72,6 +78,38 @@ def activations(model: nn.Module, network: SpikingNetwork, x: torch.Tensor) -> d
     return found
 
 
+class Even(nn.Module):
+    """The rates [B, C, ...] of neurons whose current is the same at each step."""
+
+    def __init__(self, neurons: IntegrateFire) -> None:
+        super().__init__()
+        self.neurons = neurons
+
+    def forward(self, current: torch.Tensor) -> torch.Tensor:
+        """[B, C, ...] -> [B, C, ...], between 0 and 1."""
+        own = self.neurons
+        return constant_rate(current, own.threshold, own.initial, own.steps, own.reset == "hard")
+
+
+def even_answers(
+    model: nn.Module, calibration: torch.Tensor, held_out: torch.Tensor, wanted: Wanted
+) -> torch.Tensor:
+    """[N, 1000] with even rates; thresholds are fitted to the same crops."""
+    spiking = conversion.converted(model, list(calibration.split(1)), replace(wanted, compensate=False))
+    for name, neurons in spiking.neurons().items():
+        put(spiking.body, name, Even(neurons))
+    with torch.inference_mode():
+        return torch.cat([spiking.body(one[None]) for one in held_out])
+
+
+def told_of(answers: torch.Tensor, exact: torch.Tensor) -> str:
+    """Agreement and error in a line."""
+    agreement = float((answers.argmax(1) == exact.argmax(1)).float().mean())
+    among = (exact.topk(5).indices == answers.argmax(1, keepdim=True)).any(1).float().mean()
+    error = float((answers - exact).square().mean().sqrt() / exact.square().mean().sqrt())
+    return f"top-1 agreement {agreement:.3f}, in its top 5 {among:.3f}, error {error:.3f}"
+
+
 def rate_errors(model: nn.Module, network: SpikingNetwork, x: torch.Tensor) -> dict[str, float]:
     """Root mean squared error of threshold times rate, relative to the activations' root mean square."""
     exact, errors = activations(model, network, x), {}
@@ -111,11 +149,9 @@ def main() -> None:
         with torch.inference_mode():
             answers = torch.cat([spiking(one[None]) for one in held_out])
         errors = rate_errors(model, spiking, held_out[:1])
-        agreement = float((answers.argmax(1) == exact.argmax(1)).float().mean())
-        among = (exact.topk(5).indices == answers.argmax(1, keepdim=True)).any(1).float().mean()
-        error = float((answers - exact).square().mean().sqrt() / exact.square().mean().sqrt())
         middle = float(np.median(list(errors.values())))
-        print(f"T {steps}: top-1 agreement {agreement:.3f}, in its top 5 {among:.3f}, error {error:.3f}")
+        even = even_answers(model, calibration, held_out, config.wanted())
+        print(f"T {steps}: spikes {told_of(answers, exact)}\n  even: {told_of(even, exact)}")
         print(f"  rate error: first {next(iter(errors.values())):.4f}, median {middle:.4f}, last", end=" ")
         print(f"{list(errors.values())[-1]:.4f}; worst:")
         for name in sorted(errors, key=lambda one: -errors[one])[:WORST]:

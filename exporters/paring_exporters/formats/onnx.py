@@ -14,6 +14,7 @@ from torch import nn
 from paring_runtimes import TensorSpec
 from paring_runtimes.errors import ExportError, MissingExtraError
 
+from ..given.graph import GraphRequest
 from ..half import HalfPrecision
 from ..hints import explain
 from ..quiet import quiet_export
@@ -148,3 +149,38 @@ def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
         dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
         specs.append(TensorSpec(value.name, dtype, shape))
     return tuple(specs)
+
+
+def export_graph(request: GraphRequest, folder: Path) -> Exported:
+    """Write a graph from elsewhere, folded and cleaned, as `model.onnx` into `folder`.
+
+    Raises:
+        ExportError: the optimizer that was asked for fails on it, or what comes out is no ONNX.
+        MissingExtraError: the `onnx` extra is not installed.
+    """
+    if why_not():
+        raise MissingExtraError("exporting to ONNX", "onnx")
+    from ..given.folding import folded
+
+    graph = request.graph
+    optimizer, model, notes = folded(graph.model, request.optimizer)
+    entry = folder / ENTRY
+    try:
+        _save(model, entry)
+    except Exception as error:  # the checker's errors share no base class
+        raise ExportError(f"{graph.file}: no valid ONNX: {' '.join(str(error).split())[:300]}") from error
+    facts = {
+        "opset": next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), None),
+        "precision": "fp32",
+        "optimizer": optimizer,
+        "fixed": {name: array.tolist() for name, array in graph.constants.items()},
+        "nodes": {"given": count_nodes(graph.model.graph), "cleaned": count_nodes(model.graph)},
+        **({"notes": list(notes)} if notes else {}),
+    }
+    return Exported(entry, graph.inputs, graph.outputs, facts)
+
+
+def count_nodes(graph: Any) -> int:
+    """Nodes of a graph and of every branch and body in it."""
+    inner = (one.g for node in graph.node for one in node.attribute if one.HasField("g"))
+    return len(graph.node) + sum(count_nodes(one) for one in inner)

@@ -9,6 +9,7 @@ from torch import nn
 
 from paring_runtimes.errors import MissingExtraError
 
+from ..given.graph import GraphRequest
 from ..request import Exported, Request
 
 NAME = "tensorrt"
@@ -32,3 +33,17 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     from ..tensorrt.export import export as write
 
     return write(model, request, folder)
+
+
+def export_graph(request: GraphRequest, folder: Path) -> Exported:
+    """Write a graph from elsewhere and its build kit into `folder`; see `export`.
+
+    Raises:
+        ExportError: TensorRT's release does not take it.
+        MissingExtraError: the `onnx` extra is not installed.
+    """
+    if why_not():
+        raise MissingExtraError("exporting for TensorRT", "onnx")
+    from ..tensorrt.export import export_graph as write
+
+    return write(request, folder)

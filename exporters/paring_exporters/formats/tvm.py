@@ -9,6 +9,7 @@ from torch import nn
 
 from paring_runtimes.errors import ExportError, MissingExtraError
 
+from ..given.graph import GraphRequest
 from ..request import Exported, Request
 
 NAME = "tvm"
@@ -50,3 +51,19 @@ def _check(request: Request) -> None:
         raise ExportError(
             "tvm: export.shift is float or integer here, not dequantize, which is a form of ONNX"
         )
+
+
+def export_graph(request: GraphRequest, folder: Path) -> Exported:
+    """Compile a graph from elsewhere into `model.so` in `folder`.
+
+    Raises:
+        ExportError: TVM cannot import or compile it; the message says which node and why.
+        MissingExtraError: the `tvm` or the `onnx` extra is not installed.
+    """
+    if why_not():
+        raise MissingExtraError("compiling with TVM", "tvm")
+    if find_spec("onnx") is None:
+        raise MissingExtraError("reading an ONNX file", "onnx")
+    from ..tvm_graph.from_onnx import write
+
+    return write(request, folder / ENTRY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ import torch
 from torch import nn
 
 from paring.transforms.token_map import trace
+from paring_runtimes import TensorSpec
 from paring_runtimes.cuda.driver import why_no_bindings, why_no_gpu
 from paring_runtimes.errors import ExportError
 
 from ..formats import onnx as onnx_format
+from ..given.graph import Feeds, GraphRequest
+from ..given.parity import references
 from ..parity import TIE_MARGIN, TOLERANCES
 from ..request import Exported, Request
 from .builder import BuildError, build_engine
@@ -30,6 +34,7 @@ from .profiles import Profile, profiles, schedule
 
 _SEEDS = 8  # tried until no choice of tokens is a tie
 _STORED_BATCH = 3  # images of a stored call, where a profile takes as many
+_STORED_CALLS = 2  # of a graph from elsewhere
 
 
 def export(model: nn.Module, request: Request, folder: Path) -> Exported:
@@ -54,6 +59,45 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
         "lint": told["lint"], "profiles": ranges, "schedule": counts,
     }  # fmt: skip
     return _built(done, folder, kit, ranges, options, facts)
+
+
+def export_graph(request: GraphRequest, folder: Path) -> Exported:
+    """The same of a graph from elsewhere. Profiles span the sizes that are tried.
+
+    Raises:
+        ExportError: the release does not take the graph, or TensorRT does not build it.
+    """
+    options, given = request.tensorrt or BuildOptions(), request.graph
+    done = onnx_format.export_graph(request, folder)
+    graph, repairs, report = _checked(done.entry, options)
+    ranges = _spanned(given.inputs, request.feeds)
+    counts = schedule(graph, ranges)
+    told = {"lint": [asdict(finding) for finding in report.findings], "schedule": counts}
+    stored = request.feeds[:_STORED_CALLS]
+    samples: dict[str, np.ndarray] = {}
+    for number, (feeds, values) in enumerate(zip(stored, references(given, stored), strict=True)):
+        samples |= {f"{number}/{name}": array for name, array in (*feeds.items(), *values.items())}
+    kit = write_kit(
+        folder, done.entry, (done.inputs, done.outputs), ranges, options, samples,
+        TOLERANCES["fp32"], told,
+    )  # fmt: skip
+    facts = {
+        "release": options.release, "table": report.table, "repairs": list(repairs),
+        "lint": told["lint"], "profiles": ranges, "schedule": counts,
+    }  # fmt: skip
+    return _built(done, folder, kit, ranges, options, facts)
+
+
+def _spanned(specs: Sequence[TensorSpec], feeds: Sequence[Feeds]) -> list[Profile]:
+    """One profile from the smallest to the largest of the sizes tried; none where every shape is fixed."""
+    if all(isinstance(size, int) for spec in specs for size in spec.shape):
+        return []
+
+    def sizes(name: str) -> dict[str, list[int]]:
+        rows = np.array([one[name].shape for one in feeds])
+        return {"min": rows.min(0).tolist(), "opt": rows[0].tolist(), "max": rows.max(0).tolist()}
+
+    return [{spec.name: sizes(spec.name) for spec in specs}]
 
 
 def _checked(entry: Path, options: BuildOptions) -> tuple[onnx.ModelProto, tuple[str, ...], Report]:

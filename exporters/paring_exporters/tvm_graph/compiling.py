@@ -1,11 +1,7 @@
-"""A relax module becomes one shared library."""
+"""A relax module becomes machine code."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import tvm
@@ -15,9 +11,6 @@ from tvm.relax.backend.cpu_generic import pipeline
 from paring_runtimes.errors import ExportError
 
 from .schedules import schedule_rest
-
-# How the library's own account of itself is called in it: a C string of JSON.
-SYMBOL = "paring_facts"
 
 
 def compiled(module: Any, target: Any) -> Any:
@@ -39,26 +32,6 @@ def compiled(module: Any, target: Any) -> Any:
             return tvm.compile(module, target=target, relax_pipeline=tvm.transform.Sequential(steps))
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"TVM could not compile the model: {_first_line(error)}") from error
-
-
-def link(executable: Any, facts: Mapping[str, Any], path: Path) -> None:
-    """Write the shared library, with `facts` in it, by the system's C++ compiler.
-
-    Raises:
-        ExportError: there is no compiler, or it failed.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "facts.cc"
-        text = json.dumps(json.dumps(facts))
-        source.write_text(
-            f'extern "C" __attribute__((visibility("default"))) const char* {SYMBOL} = {text};\n'
-        )
-        try:
-            executable.export_library(str(path), addons=[str(source)], workspace_dir=folder)
-        except (RuntimeError, OSError) as error:
-            raise ExportError(
-                f"{path.name} could not be linked, which needs a C++ compiler (g++): {_first_line(error)}"
-            ) from error
 
 
 def _first_line(error: BaseException) -> str:

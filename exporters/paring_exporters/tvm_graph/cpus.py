@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 from tvm.target import Target
@@ -12,49 +11,71 @@ from paring_runtimes.errors import ExportError
 from paring_runtimes.suggest import near_miss
 
 from ..tvm.target import host_target, portable_target, threads_of, usable_cores
+from .architectures import ALL, Architecture, here, of
 
-# LLVM's name of a feature: the name in /proc/cpuinfo; those that LLVM's code generator makes use of.
-CPUINFO = {
-    "sse3": "pni", "ssse3": "ssse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "popcnt": "popcnt",
-    "avx": "avx", "avx2": "avx2", "fma": "fma", "f16c": "f16c", "bmi": "bmi1", "bmi2": "bmi2",
-    "movbe": "movbe",
-    "lzcnt": "abm", "adx": "adx", "avx512f": "avx512f", "avx512bw": "avx512bw", "avx512vl": "avx512vl",
-    "avx512dq": "avx512dq", "avx512cd": "avx512cd", "avx512vbmi": "avx512vbmi", "avx512vnni": "avx512_vnni",
-    "avx512vbmi2": "avx512_vbmi2", "avx512bitalg": "avx512_bitalg", "avx512vpopcntdq": "avx512_vpopcntdq",
-    "avx512ifma": "avx512ifma", "avx512bf16": "avx512_bf16", "avx512fp16": "avx512_fp16",
-    "avxvnni": "avx_vnni", "amx-tile": "amx_tile", "amx-int8": "amx_int8", "amx-bf16": "amx_bf16",
-}  # fmt: skip
+_RIGHT = (
+    "host, portable, aarch64, riscv64, or the name of a CPU such as x86-64-v3 or cortex-a76, is needed;"
+    " +FEATURE may follow all but the first two"
+)
 
 
 def target_for(name: str, threads: int | None) -> Any:
     """Return the target of a recipe's `export.target`.
 
     Args:
-        name: "host", "portable", or LLVM's name of a CPU of this machine's architecture.
+        name: "host", "portable", an architecture ("aarch64", "riscv64", "x86_64") or LLVM's name of a CPU;
+            after the last two "+FEATURE" adds a feature by LLVM's name, as in "aarch64+dotprod".
         threads: how many threads kernels are split for; None is the usable cores.
 
     Raises:
-        ExportError: LLVM knows no such CPU.
+        ExportError: LLVM knows no such CPU, or it has no such feature.
     """
     if name == "host":
         return host_target(threads)
     if name == "portable":
         return portable_target(threads)
-    known = [str(cpu) for cpu in llvm_get_cpu_archlist(portable_target())]
-    if name not in known:
-        raise ExportError(
-            f"export.target: LLVM knows no CPU {name!r}{near_miss(name, known)}; host, portable or the"
-            " name of a CPU such as x86-64-v3, is needed"
-        )
-    return Target({"kind": "llvm", "mcpu": name, "num-cores": threads or usable_cores()})
+    cpu, *features = name.split("+")
+    architecture = _architecture(cpu)
+    chosen = architecture.cpu if cpu == architecture.machine else cpu
+    # The plain target first: LLVM itself only warns of features that it does not know.
+    _check(features, architecture, chosen)
+    return architecture.target(chosen, tuple(features), threads or usable_cores())
+
+
+def _architecture(cpu: str) -> Architecture:
+    """Of a name; names that several know, such as generic, are this machine's."""
+    plain = next((one for one in ALL if one.machine == cpu), None)
+    if plain is not None:
+        return plain
+    known: list[str] = [one.machine for one in ALL]
+    for architecture in (here(), *ALL):
+        names = [str(one) for one in llvm_get_cpu_archlist(_plain(architecture))]
+        if cpu in names:
+            return architecture
+        known += names
+    raise ExportError(f"export.target: LLVM knows no CPU {cpu!r}{near_miss(cpu, known)}; {_RIGHT}")
+
+
+def _check(features: list[str], architecture: Architecture, cpu: str) -> None:
+    for feature in features:
+        if feature not in architecture.flags:
+            raise ExportError(
+                f"export.target: {architecture.machine} has no feature {feature!r}"
+                f"{near_miss(feature, architecture.flags)}; known: {', '.join(sorted(architecture.flags))}"
+            )
+
+
+def _plain(architecture: Architecture) -> Any:
+    return Target({"kind": "llvm", "mtriple": architecture.triple})
 
 
 def facts_of(target: Any) -> dict[str, Any]:
     """What a library needs, for its manifest: JSON values."""
     features = {str(name) for name in llvm_get_cpu_features(target)}
+    architecture = of(target)
     return {
-        "machine": platform.machine(),
+        "machine": architecture.machine,
         "mcpu": str(target.attrs.get("mcpu", "generic")),
-        "features": sorted(flag for name, flag in CPUINFO.items() if name in features),
+        "features": sorted(flag for name, flag in architecture.flags.items() if name in features),
         "threads": threads_of(target),
     }

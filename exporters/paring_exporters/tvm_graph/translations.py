@@ -16,16 +16,18 @@ from tvm import relax
 
 from paring.transforms._shift.op import weight_of
 
-from ..tvm.shift_linear import tile_for, untuned
+from ..tvm.shift_linear import tile_for
+from ..tvm.shift_linear import untuned as untuned_shift
 from ..tvm.shift_problem import ShiftShape
 from ..tvm.shift_weights import kernel_weights
 from ..tvm.target import threads_of
 from . import paring_ops
 from .choosing import Choice, choose_layer
-from .kernels.attention import attention
-from .kernels.dense import Dense, dense, padded, panels_of, tiling_for
+from .kernels.attention import Attention, attention
+from .kernels.dense import Dense, Tiling, dense, padded, panels_of, tiling_for
 from .kernels.layer_norm import LayerNorm, layer_norm
 from .kernels.shift import float_layer, integer_layer, paired, quantise, words_of
+from .tuning import Tuner, untuned
 
 Convert = Callable[[Any, Any], Any]
 
@@ -34,7 +36,12 @@ class Lowering:
     """The translations of one program, and what they did, for the manifest."""
 
     def __init__(
-        self, constants: Mapping[str, torch.Tensor], target: Any, integer: bool = True, timed: bool = True
+        self,
+        constants: Mapping[str, torch.Tensor],
+        target: Any,
+        integer: bool = True,
+        timed: bool = True,
+        tuner: Tuner | None = None,
     ) -> None:
         """Set out to translate.
 
@@ -43,9 +50,10 @@ class Lowering:
             target: of TVM.
             integer: whether shift layers may round activations to 8 bits.
             timed: whether kernels can be timed here, which needs the target's CPU.
+            tuner: finds the tilings of linear layers and attention; without one they are the target's.
         """
         self.constants, self.target, self.integer, self.timed = constants, target, integer, timed
-        self.threads, self.tiling = threads_of(target), tiling_for(target)
+        self.threads, self.tiling, self._tuner = threads_of(target), tiling_for(target), tuner
         self._kernels: dict[Any, Any] = {}
         self._packed: dict[Any, Any] = {}
         self._notes: dict[str, None] = {}
@@ -71,6 +79,8 @@ class Lowering:
         """How many kernels of ours the library has, by kind; and of shift layers which kernel was chosen."""
         kinds = [kind for kind, _ in self._kernels]
         found: dict[str, Any] = {"kernels": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+        if self._tuner is not None:
+            found["tuning"] = self._tuner.facts()
         if self._layers:
             ways = [way for _, way in self._layers]
             found["shift"] = {
@@ -118,7 +128,7 @@ class Lowering:
 
     def _integer(self, importer: Any, operands: list[Any], layer: Dense, names: tuple[Any, ...]) -> Any:
         tile = tile_for(
-            self.target, ShiftShape(1, layer.in_features, layer.out_features), untuned(self.target)
+            self.target, ShiftShape(1, layer.in_features, layer.out_features), untuned_shift(self.target)
         )
         packed = kernel_weights(*self._planes(names), layer.in_features, tile.order)
         values = [
@@ -167,9 +177,9 @@ class Lowering:
     def attention(self, node: Any, importer: Any) -> Any:
         """Fused attention."""
         layer = node.meta["paring"]
-        operands = [importer.env[one] for one in node.args]
+        operands, tiling = [importer.env[one] for one in node.args], self._tiling(layer)
         kernel = self.kernel(
-            importer, "attention", layer, lambda name: attention(name, layer, self.tiling, self.threads)
+            importer, "attention", layer, lambda name: attention(name, layer, tiling, self.threads)
         )
         shape = [operands[0].ty.shape[0], *layer.operands[-1]]
         return self.call(importer, kernel, operands, shape)
@@ -226,19 +236,23 @@ class Lowering:
         rows = self.constants[weight.name] if values is None else values
         outputs = rows.shape[0]
         layer = _layer(operands, outputs, activation)
-        kernel = self.kernel(importer, "dense", layer, lambda name: dense(name, layer, self.tiling))
-        panel = self.tiling.panel
+        tiling = self._tiling(layer)
+        kernel = self.kernel(importer, "dense", layer, lambda name: dense(name, layer, tiling, self.threads))
+        panel = tiling.panel
         packed = self._constant(
-            weight.name, "panels", lambda: panels_of(rows.reshape(outputs, -1).numpy(), panel)
+            weight.name, f"panels of {panel}", lambda: panels_of(rows.reshape(outputs, -1).numpy(), panel)
         )
         added = self._constant(
             None if bias is None else bias.name,
-            f"padded to {outputs}",
+            f"padded to {outputs} by {panel}",
             lambda: padded(None if bias is None else self._array(bias), outputs, panel),
         )
         return self.call(
             importer, kernel, [operands[0], packed, added, *operands[1:]], _shape(operands[0], layer)
         )
+
+    def _tiling(self, layer: Dense | Attention) -> Tiling:
+        return untuned(layer, self.target) if self._tuner is None else self._tuner.tiling(layer)
 
     def _array(self, node: Any) -> np.ndarray:
         return self.constants[node.name].numpy()

@@ -76,7 +76,7 @@ def profile_generation(
         cases = [(batch, tokens) for batch in settings.batch_sizes for tokens in settings.prompt_tokens]
         for number, case in enumerate(cases):
             tell = partial(_tell, say, case, number / len(cases), 1 / len(cases))
-            said += _time(subjects, case, settings, here.cores_logical, tell)
+            said += _time(subjects, case, settings, here.cores_logical or 1, tell)
         for subject in subjects:
             say(f"counting multiply-accumulates of {subject.name}", 0.9)
             _count(subject, settings)

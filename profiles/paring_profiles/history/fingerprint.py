@@ -20,13 +20,14 @@ class Host:
 
     Two machines of one type are the same one here, as those of a cloud are. Kernel, Python and load are
     none of it: they change on a machine, and belong to the environment or to the noise. Memory counts in
-    whole GiB, for a kernel keeps a little of it back, each version another little.
+    whole GiB, for a kernel keeps a little of it back, each version another little. What cannot be read of a
+    machine (one that is measured from another) is None.
     """
 
     cpu: str
-    cores_physical: int
-    cores_logical: int
-    memory_gib: int
+    cores_physical: int | None
+    cores_logical: int | None
+    memory_gib: int | None
     system: str
     virtualised: bool | None
 
@@ -42,7 +43,7 @@ def host(machine: Machine) -> Host:
         cpu=machine.cpu,
         cores_physical=machine.cores_physical,
         cores_logical=machine.cores_logical,
-        memory_gib=round(machine.memory_bytes / _GIB),
+        memory_gib=None if machine.memory_bytes is None else round(machine.memory_bytes / _GIB),
         system=machine.system.partition("-")[0],
         virtualised=machine.virtualised,
     )

@@ -20,9 +20,9 @@ _FIRST = """
 CREATE TABLE machines (
     fingerprint TEXT PRIMARY KEY,
     cpu TEXT NOT NULL,
-    cores_physical INTEGER NOT NULL,
-    cores_logical INTEGER NOT NULL,
-    memory_gib INTEGER NOT NULL,
+    cores_physical INTEGER,
+    cores_logical INTEGER,
+    memory_gib INTEGER,
     system TEXT NOT NULL,
     virtualised INTEGER
 ) STRICT, WITHOUT ROWID;

@@ -167,14 +167,17 @@ def _point_name(point: dict[str, Any]) -> str:
 
 def machine_rows(machine: Machine) -> list[tuple[str, str]]:
     """The machine in words."""
-    virtual = {True: "yes", False: "no", None: "not known"}[machine.virtualised]
+    unknown = "not known"
+    virtual = {True: "yes", False: "no", None: unknown}[machine.virtualised]
+    physical, logical = (n or unknown for n in (machine.cores_physical, machine.cores_logical))
+    memory, load = machine.memory_bytes, machine.load_1m
     return [
         ("Processor", machine.cpu),
-        ("Cores", f"{machine.cores_physical} physical, {machine.cores_logical} logical"),
-        ("Memory", quantities.in_bytes(machine.memory_bytes)),
+        ("Cores", f"{physical} physical, {logical} logical"),
+        ("Memory", unknown if memory is None else quantities.in_bytes(memory)),
         ("System", machine.system),
         ("Virtual machine", virtual),
-        ("Load before (1 min)", quantities.fixed(machine.load_1m, 2)),
+        ("Load before (1 min)", unknown if load is None else quantities.fixed(load, 2)),
         ("Python", machine.python),
     ]
 

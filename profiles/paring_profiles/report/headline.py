@@ -73,7 +73,9 @@ def subject(candidate: Candidate) -> str:
 
 def _claim(profile: Profile, comparison: Comparison) -> str:
     candidate = _candidate(profile, comparison.candidate)
-    parts = [f"{subject(candidate)} {_speed(profile, comparison)}"]
+    # What only another engine or format computes is no transform's doing.
+    told = candidate.name if candidate.agreement is not None else subject(candidate)
+    parts = [f"{told} {_speed(profile, comparison)}"]
     if comparison.phase:
         parts += [_decoding(profile, comparison), *_cache(profile, comparison)]
     return ", ".join([*parts, _quality(candidate)])

@@ -23,7 +23,7 @@ from paring_profiles.report.rows import (
     tail,
     with_baseline,
 )
-from paring_profiles.result import Candidate, Case, Latency, Profile
+from paring_profiles.result import Agreement, Candidate, Case, Latency, Profile
 
 __all__ = ["ABSENT", "Cell", "Group", "Row", "Table", "before_after", "cases", "latency_at"]
 
@@ -95,7 +95,8 @@ def _artifact_rows(profile: Profile) -> list[Row]:
         Row("Size on disk", "counted", size),
         Row("Peak memory, over idle", "measured", memory),
         Row("Time to load", "measured", load),
-        Row("Parity with the source", "measured", tuple(_parity(c.parity) for c in every)),
+        Row("Parity with the source", "measured", tuple(_parity(c, every[0]) for c in every)),
+        *_agreement_rows(every),
         *_quality_rows(every),
         *([] if any(c.answered for c in every) else [_energy_row(every)]),
     ]
@@ -113,13 +114,33 @@ def _optional(
     return tuple(Cell(absent if value is None else show(value)) for value in values)
 
 
-def _parity(parity: dict[str, Any] | None) -> Cell:
+def _parity(candidate: Candidate, baseline: Candidate) -> Cell:
+    parity = candidate.parity
+    if candidate.agreement is not None and candidate.path == baseline.path:
+        return Cell("not checked", "the file is verified on another engine; see the next row")
     if not parity:
         return Cell("not checked")
     note = f"{len(parity.get('cases', []))} cases"
     if parity.get("max_abs") is not None:
         note = f"largest difference {quantities.scientific(parity['max_abs'])}; {note}"
     return Cell("passed" if parity.get("passed") else "failed", note)
+
+
+def _agreement_rows(candidates: list[Candidate]) -> list[Row]:
+    """Of candidates that should compute what the first one does, by another engine or in another format."""
+    if not any(candidate.agreement for candidate in candidates):
+        return []
+
+    def cell(found: Agreement) -> Cell:
+        ratio = "equal" if found.snr_db is None else f"{quantities.fixed(found.snr_db, 0)} dB"
+        note = (
+            f"signal-to-noise; largest difference {quantities.scientific(found.max_abs)}; argmax alike in"
+            f" {quantities.fixed(100 * found.argmax_alike, 1)} %; {found.samples} random inputs"
+        )
+        return Cell(ratio, note)
+
+    found = cells((candidate.agreement for candidate in candidates), cell)
+    return [Row("Outputs against the baseline's", "measured", (Cell("baseline"), *found[1:]))]
 
 
 def _quality_rows(candidates: list[Candidate]) -> list[Row]:

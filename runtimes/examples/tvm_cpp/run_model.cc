@@ -1,5 +1,6 @@
 // Runs a model that `paring convert -s export.format=tvm` compiled, without Python: opens model.so with TVM's
-// runtime, fills the input with a ramp, and prints the time and the first outputs.
+// runtime, fills the input with a ramp, and prints the time and the first output,
+// at most 1,000 numbers of it.
 //
 //     ./run_model out/model.so 1 3 224 224
 //
@@ -63,7 +64,7 @@ int main(int argc, char** argv) {
     std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
     std::printf("ms %.3f\n", taken.count());
     const float* first = static_cast<const float*>(outputs[0].data_ptr());
-    for (int i = 0; i < 8 && i < outputs[0].numel(); ++i) std::printf("%.6f\n", first[i]);
+    for (int i = 0; i < 1000 && i < outputs[0].numel(); ++i) std::printf("%.9g\n", first[i]);
   } catch (const ffi::Error& error) {
     std::fprintf(stderr, "%s: %s\n", argv[1], error.what());
     return 1;

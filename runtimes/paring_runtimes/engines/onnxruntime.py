@@ -245,7 +245,7 @@ def _spec(path: Path, role: str, arg: Any) -> TensorSpec:
             "numpy has a type for"
         )
     shape = tuple(
-        size if size and (isinstance(size, str) or size > 0) else f"{arg.name}_dim_{axis}"
+        size if size and size != "?" and (isinstance(size, str) or size > 0) else f"{arg.name}_dim_{axis}"
         for axis, size in enumerate(arg.shape)
     )
     return TensorSpec(arg.name, _DTYPES[arg.type], shape)

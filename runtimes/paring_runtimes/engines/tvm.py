@@ -33,6 +33,8 @@ NAME = "tvm"
 FORMATS = {"tvm": ".so"}
 
 _SYMBOL = "paring_facts"
+_ELF_MACHINES = {62: "x86_64", 183: "aarch64", 243: "riscv64"}  # EM_X86_64, EM_AARCH64, EM_RISCV
+_MACHINES = {"AMD64": "x86_64", "arm64": "aarch64"}  # what other systems call them
 _ALIGNMENT_BYTES = 64  # TVM's kernels read whole vector registers
 _CPU, _POOLED = 1, 2  # kDLCPU; the allocator that keeps its memory for the next run
 # How often a worker looks for more work, with sched_yield, before it sleeps: below a millisecond, in place of
@@ -93,6 +95,7 @@ class TvmSession:
         self.providers: tuple[str, ...] = ("cpu",)
         self.inputs, self.outputs = (_specs(facts[key]) for key in ("inputs", "outputs"))
         self._names = [spec.name for spec in self.outputs]
+        self._most: int | None = facts.get("max_batch")
 
     def run(self, names: list[str], feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Compute the outputs `names`; safe from several threads at once, which wait for each other."""
@@ -133,9 +136,16 @@ class TvmSession:
         raise EngineError(f"{self._path}: opened without a profile; engine tvm has none")
 
     def _compute(self, arrays: Sequence[NDArray[Any]]) -> Any:
+        if self._most is not None and arrays[0].shape[0] > self._most:
+            raise InputError(
+                f"{self._path}: a batch of {arrays[0].shape[0]} was given, and the library takes at most"
+                f" {self._most}: run parts of it"
+            )
         try:
             _use_threads(self._ffi, self._threads)
-            return self._main(*(self._ffi.from_dlpack(_aligned(array)) for array in arrays))
+            found = self._main(*(self._ffi.from_dlpack(_aligned(array)) for array in arrays))
+            # One output may come as it is: TVM's importer of ONNX makes no tuple of it.
+            return (found,) if isinstance(found, self._ffi.Tensor) else found
         except Exception as error:
             raise EngineError(f"{self._path}: the run failed: {_one_line(error)}") from error
 
@@ -186,25 +196,45 @@ def _without_torch() -> Iterator[None]:
 
 def _facts(path: Path) -> dict[str, Any]:
     """What the library says of itself."""
+    machine = _machine_of(path)
+    if machine is not None and machine != _this_machine():
+        raise EngineError(f"{path}: compiled for {machine}, and this machine is {_this_machine()}")
     try:
         text = ctypes.c_char_p.in_dll(ctypes.CDLL(str(path)), _SYMBOL).value
         facts = json.loads(text or b"")
-        return {key: facts[key] for key in ("inputs", "outputs", "target", "tvm")}
+        return {**facts, **{key: facts[key] for key in ("inputs", "outputs", "target", "tvm")}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EngineError(f"{path}: not a model that paring compiled with TVM: {_one_line(error)}") from error
 
 
-def _check_cpu(path: Path, target: Mapping[str, Any]) -> None:
-    machine = platform.machine()
+def _machine_of(path: Path) -> str | None:
+    """The architecture in the header of an ELF file: what is of another one cannot be opened at all."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(20)
+    except OSError:
+        return None
+    return _ELF_MACHINES.get(int.from_bytes(head[18:20], "little")) if head[:4] == b"\x7fELF" else None
+
+
+def _this_machine() -> str:
+    return _MACHINES.get(platform.machine(), platform.machine())
+
+
+def misfit(target: Mapping[str, Any]) -> str | None:
+    """Return why a library for a target of a manifest cannot run on this machine, None where it can."""
+    machine = _this_machine()
     if target["machine"] != machine:
-        raise EngineError(f"{path}: compiled for {target['machine']}, and this machine is {machine}")
+        return f"compiled for {target['machine']}, and this machine is {machine}"
     here = cpu_features()
     missing = [] if here is None else sorted(set(target["features"]) - here)
-    if missing:
-        raise EngineError(
-            f"{path}: compiled for {target['mcpu']}, and this CPU lacks {', '.join(missing)}: convert it"
-            " here, or with -s export.target=portable"
-        )
+    return f"compiled for {target['mcpu']}, and this CPU lacks {', '.join(missing)}" if missing else None
+
+
+def _check_cpu(path: Path, target: Mapping[str, Any]) -> None:
+    reason = misfit(target)
+    if reason is not None:
+        raise EngineError(f"{path}: {reason}: convert it here, or with -s export.target=portable")
 
 
 def cpu_features() -> frozenset[str] | None:
@@ -213,8 +243,21 @@ def cpu_features() -> frozenset[str] | None:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return None
-    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), None)
-    return None if flags is None else frozenset(flags.partition(":")[2].split())
+    return features_in(text)
+
+
+def features_in(cpuinfo: str) -> frozenset[str] | None:
+    """Return the features that the text of /proc/cpuinfo lists: of x86, of ARM, or of RISC-V's `isa`."""
+    starts = ("flags", "Features", "isa")
+    line = next((line for line in cpuinfo.splitlines() if line.startswith(starts)), None)
+    if line is None:
+        return None
+    listed = line.partition(":")[2].split()
+    if not line.startswith("isa"):
+        return frozenset(listed)
+    # "rv64imafdcv_zba_zbb": letters, then words.
+    letters, *words = "".join(listed).removeprefix("rv64").split("_")
+    return frozenset((*letters, *words))
 
 
 def _use_threads(ffi: Any, threads: int) -> None:

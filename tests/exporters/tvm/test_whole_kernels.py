@@ -17,7 +17,7 @@ from paring_exporters.tvm.shift_problem import ShiftShape
 from paring_exporters.tvm.shift_weights import kernel_weights
 from paring_exporters.tvm.target import host_target, portable_target
 from paring_exporters.tvm_graph.kernels.attention import Attention, Place, attention
-from paring_exporters.tvm_graph.kernels.dense import Dense, dense, padded, panels_of, tiling_for
+from paring_exporters.tvm_graph.kernels.dense import Dense, Tiling, dense, padded, panels_of, tiling_for
 from paring_exporters.tvm_graph.kernels.layer_norm import LayerNorm, layer_norm
 from paring_exporters.tvm_graph.kernels.shift import (
     float_layer,
@@ -26,6 +26,7 @@ from paring_exporters.tvm_graph.kernels.shift import (
     quantise,
     words_of,
 )
+from paring_exporters.tvm_graph.tuning import candidates
 
 
 def draw(*shape: int) -> np.ndarray:
@@ -46,6 +47,35 @@ def test_dense_of_an_open_batch(activation: str, residual: bool) -> None:
         expected = nn.functional.gelu(expected) if activation else expected
         expected = expected + torch.from_numpy(other) if residual else expected
         np.testing.assert_allclose(y.numpy(), expected, atol=2e-5, rtol=1e-5)
+
+
+def test_every_tiling_that_is_tried_gives_the_same_numbers() -> None:
+    target, weight, bias = host_target(2), draw(43, 30), draw(43)
+    layer = Dense((67,), 30, 43, None, "gelu", True)
+    shapes = ((6, 16), (3, 32, 2), (5, 16, 4, 48), (12, 32, 2, 96))
+    tried = [Tiling(*shape) for shape in shapes]
+    names = {f"dense{i}": tiling for i, tiling in enumerate(tried)}
+    library = build({name: dense(name, layer, tiling, 2) for name, tiling in names.items()}, target)
+    for batch in (1, 3):
+        x, other = draw(batch, 67, 30), draw(batch, 67, 43)
+        expected = nn.functional.gelu(nn.functional.linear(*map(torch.from_numpy, (x, weight, bias))))
+        for name, tiling in names.items():
+            y = empty((batch, 67, 43), "float32")
+            constants = [tensor(panels_of(weight, tiling.panel)), tensor(padded(bias, 43, tiling.panel))]
+            library[name](tensor(x), *constants, tensor(other), y)
+            np.testing.assert_allclose(
+                y.numpy(), expected + torch.from_numpy(other), atol=2e-5, rtol=1e-5, err_msg=str(tiling)
+            )
+
+
+def test_tilings_that_are_tried_begin_with_the_untuned_one_and_vary_all_that_is_free() -> None:
+    target = host_target(2)
+    tried = candidates(Dense((67,), 30, 43, 3), target)
+    assert tried[0] == tiling_for(target)
+    assert len(set(tried)) == len(tried)
+    for name in Tiling._fields:
+        assert len({getattr(tiling, name) for tiling in tried}) > 1
+    assert max(tiling.block for tiling in tried) < 3 * 67
 
 
 def test_attention_reads_heads_where_they_stand() -> None:

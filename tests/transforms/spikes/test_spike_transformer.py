@@ -175,3 +175,12 @@ def test_forms_are_exchanged_over_the_same_blocks() -> None:
     blocks = find(model).opened()  # type: ignore[union-attr]
     assert find(quantised(model)).opened() == blocks  # type: ignore[union-attr]
     assert find(spiking(model)).opened() == blocks  # type: ignore[union-attr]
+
+
+def test_too_few_steps_are_told_with_how_many_would_do() -> None:
+    model = converted(steps=4)
+    (note,) = spike_transformer.notes(model, images().double())
+    assert "after 4 steps neurons still fire on 2 of 2 images" in note
+    last = int(note.partition("at step ")[2].partition(":")[0])
+    assert spike_transformer.notes(converted(steps=last + 1), images().double()) == []
+    assert spike_transformer.notes(converted(steps=last), images().double())

@@ -13,6 +13,8 @@ from .output import Json, console, print_json, stages
 from .quality_table import show_answers, show_robustness
 from .recipe_options import Allow, Model, RecipeFile, Set, Weights, read
 
+MOST_KEPT = 6  # nodes named on the screen
+
 
 def register(tree: typer.Typer) -> None:
     """Add the command."""
@@ -61,7 +63,9 @@ def convert(
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="pixels a side")] = None,
     opset: Annotated[int | None, typer.Option(help="ONNX opset")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, fp16, int8, int8_static or int4")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, bf16, int8, int8_static, fp8 or int4")
+    ] = None,
     atol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
     rtol: Annotated[float | None, typer.Option(help="in place of the precision's own")] = None,
     allow: Allow = None,
@@ -142,7 +146,7 @@ def show(done: Any) -> None:
         f" agreement {parity['top1_agreement']:.1%}, {parity['ties']} ties in {parity['samples']} samples"
         f" ({_limits(parity)})"
     )
-    _show_integers(manifest.export.get("quantization"))
+    _show_precision(manifest.export.get("quantization"))
     chosen = parity.get("filter")
     if chosen is not None:
         console.print(
@@ -171,19 +175,24 @@ def show(done: Any) -> None:
         console.print(f"note      {note}", soft_wrap=True)
 
 
-def _show_integers(told: Mapping[str, Any] | None) -> None:
+def _show_precision(told: Mapping[str, Any] | None) -> None:
     """What quantising cost, against the same graph in fp32."""
     if told is None:
         return
     before, after = (size / 1e6 for size in told["weights_bytes"])
     ratio, nodes = told["snr_db"], ", ".join(f"{count} {kind}" for kind, count in told["nodes"].items())
     console.print(
-        f"integers  {told['precision']}: {nodes}; weights {before:,.2f} -> {after:,.2f} MB; on"
-        f" {told['samples']} random inputs against its own fp32 graph: signal-to-noise ratio"
+        f"precision {told['precision']}: {nodes}; weights {before:,.2f} -> {after:,.2f} MB; on"
+        f" {told['samples']} {told['compared_on']} against its own fp32 graph: signal-to-noise ratio"
         f" {ratio['median']:.1f} dB in the middle, {ratio['least']:.1f} at least, top-1 agreement"
         f" {told['top1_agreement']:.1%}",
         soft_wrap=True,
     )
+    for one in told.get("kept", ())[:MOST_KEPT]:
+        console.print(f"in fp32   {one['node']} ({one['operator']}): {one['why']}", soft_wrap=True)
+    more = len(told.get("kept", ())) - MOST_KEPT
+    if more > 0:
+        console.print(f"in fp32   and {more} more, in the manifest")
 
 
 def _limits(parity: Mapping[str, Any]) -> str:

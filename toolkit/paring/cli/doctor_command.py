@@ -178,6 +178,10 @@ def _openvino() -> Finding:
     return _try("OpenVINO", "openvino", "openvino", use)
 
 
+def _executorch() -> Finding:
+    return _try("ExecuTorch", "executorch", "executorch", lambda: f"executorch {version('executorch')}")
+
+
 def _version_of(module: str) -> str:
     return str(import_module(module).__version__)
 
@@ -203,4 +207,5 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _tensorrt,
     _tvm,
     _openvino,
+    _executorch,
 )

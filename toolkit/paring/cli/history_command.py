@@ -147,5 +147,6 @@ def _show(found: list[Entry], store: Path) -> None:
     columns = ("no.", "UTC", "name", "case", "p50 ms (95 %)", "p50 since", "peak MB", "quality", "artifact")
     table("stored, measured", (*columns, *(["machine"] if len(seen) > 1 else [])), rows)
     for fingerprint, host in seen.items():
-        cores = f"{host.cores_physical} cores ({host.cores_logical} threads)"
-        console.print(f"{fingerprint}  {host.cpu}, {cores}, {host.memory_gib} GiB, {host.system}")
+        told = [(host.cores_physical, "cores"), (host.cores_logical, "threads"), (host.memory_gib, "GiB")]
+        parts = [f"{count} {what}" for count, what in told if count is not None]
+        console.print(f"{fingerprint}  {', '.join([host.cpu, *parts, host.system])}", highlight=False)

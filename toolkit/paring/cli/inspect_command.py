@@ -11,6 +11,8 @@ import typer
 from paring_runtimes import Manifest, TensorSpec, read_manifest
 from paring_runtimes.artifact import verify_files
 
+from ..api import extras
+from .graph_rows import graph_facts, told
 from .language_rows import language_rows
 from .output import Json, console, print_json, table
 from .quality_table import show_answers, show_robustness
@@ -21,15 +23,20 @@ def register(tree: typer.Typer) -> None:
     tree.command()(inspect)
 
 
-def inspect(artifact: Annotated[Path, typer.Argument(help="artifact folder")], json: Json = False) -> None:
-    """Show an artifact's manifest and check its files against their digests."""
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="artifact folder, or ONNX file")], json: Json = False
+) -> None:
+    """Show an artifact's manifest and check its files against their digests; or what an ONNX file holds."""
+    if artifact.suffix.lower() == ".onnx" and not artifact.is_dir():
+        _show_file(artifact, json)
+        return
     manifest = read_manifest(artifact)
     verify_files(artifact, manifest)
     sizes = {name: (artifact / name).stat().st_size for name in manifest.files}
     if json:
         print_json({"manifest": manifest, "sizes_bytes": sizes, "whole": True})
         return
-    told = language_rows(artifact, manifest)
+    rows_of_language = language_rows(artifact, manifest)
     table(
         str(artifact),
         ("", ""),
@@ -42,8 +49,13 @@ def inspect(artifact: Annotated[Path, typer.Argument(help="artifact folder")], j
             ["inputs", "\n".join(_spec(spec) for spec in manifest.inputs)],
             ["outputs", "\n".join(_spec(spec) for spec in manifest.outputs)],
             ["transforms", _transforms(manifest)],
-            *told,
-            ["graph", _pairs({k: v for k, v in manifest.graph.items() if not told or k != "generation"})],
+            *rows_of_language,
+            [
+                "graph",
+                _pairs(
+                    {k: v for k, v in manifest.graph.items() if not rows_of_language or k != "generation"}
+                ),
+            ],
             ["export", _pairs(manifest.export)],
             ["parity", _parity(manifest)],
             ["quality", _quality(manifest)],
@@ -56,6 +68,15 @@ def inspect(artifact: Annotated[Path, typer.Argument(help="artifact folder")], j
     rows = [[name, f"{sizes[name]:,}", digest] for name, digest in manifest.files.items()]
     table("files (all as they were written)", ("file", "bytes", "SHA-256"), rows)
     console.print("whole     every file matches its digest")
+
+
+def _show_file(file: Path, json: bool) -> None:
+    with extras("looking at an ONNX model"):
+        facts = graph_facts(file)
+    if json:
+        print_json(facts)
+    else:
+        table(str(file), ("", ""), told(facts))
 
 
 def _spec(spec: TensorSpec) -> str:

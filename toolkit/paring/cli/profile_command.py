@@ -33,12 +33,20 @@ def profile(
         list[str] | None,
         typer.Option(help="one an artifact, in order, see `paring list engines`"),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(help="TVM artifacts on another machine: rpc://HOST:PORT/KEY of TVM's tracker"),
+    ] = None,
     batch: Annotated[list[int] | None, typer.Option("--batch", "-b", help="batch size; repeatable")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="default: the physical cores")] = None,
     min_runs: Annotated[int, typer.Option(min=1, help="timed runs a candidate, at least")] = 100,
     min_seconds: Annotated[float, typer.Option(min=0, help="timed seconds a candidate, at least")] = 3.0,
     max_seconds: Annotated[float, typer.Option(min=0, help="give up a measurement after this")] = 120.0,
     dim: Annotated[list[str] | None, typer.Option(help="size of a symbolic dimension: height=224")] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="an input that holds one number, not random ones: sr=16000; repeatable"),
+    ] = None,
     prompt_tokens: Annotated[
         list[int] | None, typer.Option(help="language models: tokens of a prompt; may be repeated")
     ] = None,
@@ -60,6 +68,8 @@ def profile(
 
     if output is not None and output.exists() and not output.is_dir():
         raise typer.BadParameter(f"{output} is no folder", param_hint="'--output' / '-o'")
+    if on is not None and engine:
+        raise typer.BadParameter("--on runs TVM's own runtime there: leave --engine out")
     settings: dict[str, Any] = {
         "batch_sizes": tuple(batch or [1]),
         "threads": threads or psutil.cpu_count(logical=False) or 1,
@@ -68,14 +78,15 @@ def profile(
         "max_seconds": max_seconds,
         "seed": seed,
         "dims": dimensions(dim or []),
+        "values": _numbers(value or []),
         "prompt_tokens": tuple(prompt_tokens or [128]),
         "new_tokens": new_tokens,
         "text": None if text is None else str(text),
         "image": None if image is None else str(image),
     }
-    paths = [item.removeprefix("onnx:") for item in artifacts]
+    paths = [_file(item) for item in artifacts]
     told, to = labels(label), usable(store, no_store)
-    found = measure(paths, name, settings, json, engine)
+    found = measure(paths, name, settings, json, engine, on)
     written = None
     if output is not None:
         from ..api import report
@@ -105,11 +116,13 @@ def measure(
     settings: dict[str, Any],
     quiet: bool,
     engines: list[str] | None = None,
+    on: str | None = None,
 ) -> Any:
     """Profile with a progress bar on standard error."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with extras("profiling"), Progress(*columns, console=errors, disable=quiet) as bar:
         from paring_profiles import profile as run
+        from paring_profiles import profile_remote
         from paring_profiles.result import Settings
 
         task = bar.add_task("starting", total=1.0)
@@ -117,6 +130,8 @@ def measure(
         def tell(stage: str, share: float) -> None:
             bar.update(task, description=stage, completed=share)
 
+        if on is not None:
+            return profile_remote(paths, on, Settings(**settings), names=names, progress=tell)
         return run(paths, Settings(**settings), names=names, progress=tell, engines=engines)
 
 
@@ -152,9 +167,32 @@ def show(found: Any) -> None:
     columns = ("model", "batch", *more, "p50 ms (95 %)", "p90", *(() if asked else ("p99",)))
     columns += ("MMACs", "speed-up", "ideal", "realised")
     table(f"latency, measured, {found.settings.threads} threads", columns, rows)
+    for candidate in found.candidates:
+        if candidate.macs_unknown:
+            without = ", ".join(candidate.macs_unknown)
+            console.print(f"MACs      of {candidate.name} without {without}", soft_wrap=True)
+    _show_agreement(found)
     _show_caches(found)
     for sentence in found.noise:
         console.print(f"noise     {sentence}", soft_wrap=True)
+
+
+def _show_agreement(found: Any) -> None:
+    """How near candidates of one model come to the first, each by its engine or format."""
+    rows = [
+        [
+            candidate.name,
+            f"{near.max_abs:.2g}",
+            "equal" if near.snr_db is None else f"{near.snr_db:.1f} dB",
+            f"{near.argmax_alike:.1%}",
+            str(near.samples),
+        ]
+        for candidate in found.candidates
+        if (near := candidate.agreement) is not None
+    ]
+    if rows:
+        columns = ("model", "max abs", "signal-to-noise", "argmax alike", "random inputs")
+        table(f"outputs against those of {found.candidates[0].name}, measured", columns, rows)
 
 
 def _show_caches(found: Any) -> None:
@@ -186,6 +224,25 @@ def _ratio(against: Any) -> str:
 
 def _maybe(value: Any, form: str) -> str:
     return "-" if value is None else form.format(value)
+
+
+def _file(item: str) -> str:
+    """The file or folder of an argument, which may be written as a source."""
+    if item.startswith("onnx:") and "?" in item:
+        raise typer.BadParameter(f"{item}: give the file alone, and --dim NAME=SIZE or --input NAME=NUMBER")
+    return item.removeprefix("onnx:")
+
+
+def _numbers(items: list[str]) -> dict[str, float]:
+    """Numbers that inputs hold, from `NAME=NUMBER`."""
+    found = {}
+    for item in items:
+        name, _, number = item.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise typer.BadParameter(f"--input {item}: NAME=NUMBER is needed, such as sr=16000") from None
+    return found
 
 
 def dimensions(items: list[str]) -> dict[str, int]:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", help="timm:NAME, hf:ID-OR-PATH, gguf:FILE, nir:FILE, py:FILE.py:FACTORY or embedded"
+        "--model",
+        "-m",
+        help="timm:NAME, hf:ID-OR-PATH, gguf:FILE, nir:FILE, spikegpt:FILE, py:FILE.py:FACTORY or embedded",
     ),
 ]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", "-r", help="a YAML recipe")]

@@ -68,14 +68,21 @@ class Step(Part):
 
 
 class Quantize(Part):
-    """How products become integers, where export.precision says int8, int8_static or int4."""
+    """How the graph becomes what export.precision says, where that is not fp32."""
 
-    per_channel: bool = Field(default=True, description="int8: a step for every output of a weight")
+    per_channel: bool = Field(default=True, description="int8, fp8: a step for every output of a weight")
     method: Literal["minmax", "entropy", "percentile"] = Field(
-        default="minmax", description="int8_static: what calibration takes for an activation's range"
+        default="minmax", description="int8_static, fp8: what calibration takes for an activation's range"
     )
-    reduce_range: bool = Field(
-        default=False, description="int8: weights in 7 bits, for CPUs without VNNI, whose sums saturate"
+    activations: Literal["uint8", "int8"] = Field(
+        default="uint8",
+        description="int8_static: uint8 is what ONNX Runtime on x86 has kernels for, int8 without zero points"
+        " what TensorRT takes",
+    )
+    reduce_range: bool | None = Field(
+        default=None,
+        description="int8: weights in 7 bits, for CPUs without VNNI, whose sums saturate; null is so but for"
+        " activations of int8",
     )
     block_size: Literal[16, 32, 64, 128, 256] = Field(
         default=32, description="int4: rows of a weight that share a step"
@@ -85,6 +92,19 @@ class Quantize(Part):
     )
 
 
+class Tune(Part):
+    """How long the kernels of a compiled model are tuned."""
+
+    seconds: float = Field(
+        default=0.0, ge=0, description="that measurements may take in all, a model; 0 is no tuning"
+    )
+    database: str | None = Field(
+        default=None,
+        description="a folder that keeps measurements between conversions; null is the user's cache",
+    )
+    batch: Positive = Field(default=1, description="the batch size that is timed, where the batch is open")
+
+
 class Export(Part):
     """How the model is written."""
 
@@ -92,10 +112,11 @@ class Export(Part):
     opset: Positive | None = Field(
         default=None, description="ONNX opset; null leaves the choice to the exporter"
     )
-    precision: Literal["fp32", "fp16", "int8", "int8_static", "int4"] = Field(
+    precision: Literal["fp32", "fp16", "bf16", "int8", "int8_static", "fp8", "int4"] = Field(
         default="fp32",
-        description="of weights and arithmetic; of models that answer images also int8 (activations rounded"
-        " by ranges found at run time), int8_static (by calibration images) and int4 (weights alone)",
+        description="of weights and arithmetic; of models that answer images also bf16, int8 (activations"
+        " rounded by ranges found at run time), int8_static and fp8 (by calibration images) and int4 (weights"
+        " alone); their fp16 and bf16 leave in fp32 what 16 bits are measured to harm",
     )
     quantize: Quantize = Quantize()
     dynamic: tuple[Literal["batch", "image_size"], ...] = Field(
@@ -115,12 +136,14 @@ class Export(Part):
     )
     target: str = Field(
         default="host",
-        description="of a compiled format: host, portable, or LLVM's name of a CPU (x86-64-v3)",
+        description="of a compiled format: host, portable, aarch64, riscv64, or LLVM's name of a CPU"
+        " (x86-64-v3, cortex-a76), all but the first two with +FEATURE",
     )
     threads: Positive | None = Field(
         default=None,
         description="of a compiled format: threads that its kernels are split for; null is the usable cores",
     )
+    tune: Tune = Tune()
     tensorrt: TensorRT = Field(
         default_factory=TensorRT, description="of the format tensorrt: how its engine is built"
     )
@@ -152,6 +175,12 @@ class Verify(Part):
     steps: NotNegative = Field(default=8, description="tokens after each prompt, over the cache")
     image_sizes: tuple[ImageSize, ...] = Field(
         default=(), description="further input sizes, where export.dynamic leaves the size open"
+    )
+    sizes: dict[str, tuple[Positive, ...]] = Field(
+        default={}, description="of an onnx: graph, what to try for each open size that is not the batch"
+    )
+    inputs: tuple[str, ...] = Field(
+        default=(), description="of an onnx: graph, .npz files of its inputs, in place of random ones"
     )
     seeds: tuple[NotNegative, ...] = Field(
         default=(0, 1),
@@ -250,7 +279,8 @@ class Recipe(Part):
 
     model: str | None = Field(
         default=None,
-        description="timm:NAME, hf:ID-OR-PATH, gguf:FILE, nir:FILE, py:FILE.py:FACTORY, embedded",
+        description="timm:NAME, hf:ID-OR-PATH, gguf:FILE, nir:FILE, spikegpt:FILE, onnx:FILE,"
+        " py:FILE.py:FACTORY or embedded",
     )
     weights: str | None = Field(default=None, description="a safetensors file for the model")
     seed: NotNegative = Field(default=0, description="of random weights")
@@ -262,8 +292,8 @@ class Recipe(Part):
     data: Data | None = None
     calibration: Calibration | None = Field(
         default=None,
-        description="images for export.precision int8_static, and for transforms that have something to fit"
-        " (additive_attention); null fits these to"
+        description="images for export.precision int8_static and fp8, on which fp16 and bf16 are measured"
+        " too, and for transforms that have something to fit (additive_attention); null fits these to"
         " normally distributed tokens, and in `paring recover` to the training images",
     )
     robustness: Robustness | None = Field(

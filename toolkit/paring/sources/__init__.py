@@ -4,7 +4,7 @@ A source is a module with
 
 - `HELP`: one line, with the form of its spec;
 - `why_not() -> str | None`: why it cannot be used here, None when it can;
-- `load(request) -> LoadedModel | LoadedLanguageModel`.
+- `load(request) -> LoadedModel | LoadedLanguageModel | LoadedGraph`.
 
 Weights are safetensors. Pickles and code from a model's repository are refused unless the caller
 allows them by name: "pickle", "remote-code".
@@ -21,6 +21,7 @@ from paring_runtimes.errors import SourceError
 from paring_runtimes.suggest import near_miss
 
 from ._digest import digest
+from ._graph import LoadedGraph
 from ._language import LoadedLanguageModel
 from ._loaded import LoadedModel, Request, fill_zeros
 from ._recurrent import LoadedRecurrentModel
@@ -28,6 +29,7 @@ from ._vision_language import LoadedVisionLanguageModel
 
 __all__ = [
     "RISKS",
+    "LoadedGraph",
     "LoadedLanguageModel",
     "LoadedModel",
     "LoadedRecurrentModel",
@@ -50,7 +52,7 @@ class Source(Protocol):
     def why_not(self) -> str | None:
         """Why the source cannot be used here."""
 
-    def load(self, request: Request) -> LoadedModel | LoadedLanguageModel:
+    def load(self, request: Request) -> LoadedModel | LoadedLanguageModel | LoadedGraph:
         """Load the model that is asked for."""
 
 
@@ -69,7 +71,7 @@ def load_model(
     image_size: int | tuple[int, int] | None = None,
     any_image_size: bool = False,
     seed: int = 0,
-) -> LoadedModel | LoadedLanguageModel:
+) -> LoadedModel | LoadedLanguageModel | LoadedGraph:
     """Load a model, ready to be transformed.
 
     Args:

@@ -36,11 +36,11 @@ class LoadedModel:
 
     Attributes:
         model: in eval mode, in fp32 on the CPU; returns a tensor, or a tuple in the order of
-            `output_names`. None for an ONNX file.
+            `output_names`.
         name: short, fit for a file name.
         spec: what was asked for.
         input_name: its name in an artifact; the model itself is called by position.
-        input_shape: (C, H, W); 0 where an ONNX file leaves a dimension open.
+        input_shape: (C, H, W).
         output_names: the outputs' names.
         preprocess: how images become inputs, as far as the model says; None when it says nothing.
         hf_config: transformers' config of the model, from which optimum loads an export; or None.

@@ -1,16 +1,23 @@
-"""`onnx:FILE`: a finished ONNX file, for profiling only: no transform can reach into it."""
+"""`onnx:FILE` or `onnx:FILE?sr=16000&batch=1`: a finished ONNX graph, which is exported as it is.
+
+No transform reaches into it. Behind a question mark stand numbers by name: of an input, which becomes a
+constant of the graph (an `If` that depends on it is then decided); or of an open size, which becomes that.
+A size without a name is called as `paring inspect` calls it, INPUT_dim_AXIS.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from paring_runtimes.errors import MissingExtraError, SourceError
+from paring_runtimes.errors import ExportError, MissingExtraError, SourceError
 
-from ._loaded import LoadedModel, Request
+from ._graph import LoadedGraph
+from ._loaded import Request
 
-HELP = "onnx:FILE: an ONNX file, for profiling only"
+HELP = "onnx:FILE: an ONNX graph as it is; onnx:FILE?NAME=NUMBER fixes an input or an open size"
 
 
 def why_not() -> str | None:
@@ -20,25 +27,39 @@ def why_not() -> str | None:
     return None
 
 
-def load(request: Request) -> LoadedModel:
-    """Read the file's inputs and outputs; it must be whole, its external data included."""
+def load(request: Request) -> LoadedGraph:
+    """Read the file, which must be whole, its external data included."""
     if why_not() is not None:
         raise MissingExtraError("reading an ONNX file", "onnx")
     if request.weights is not None:
         raise SourceError(f"{request.spec}: an ONNX file holds its own weights; leave --weights out")
-    file = Path(request.target)
-    graph = _parse(file)
-    extra = _external_files(graph, file)
-    name, shape = _image_input(graph, request)
-    return LoadedModel(
-        model=None,
-        name=file.stem,
-        spec=request.spec,
-        input_name=name,
-        input_shape=shape,
-        output_names=tuple(output.name for output in graph.output),
-        source_files=(file, *extra),
-    )
+    place, _, told = request.target.partition("?")
+    file, fix = Path(place), _numbers(told, request.spec)
+    if request.image_size is not None:
+        raise SourceError(
+            f"{request.spec}: fix sizes by their names, onnx:FILE?NAME=NUMBER, not by image_size"
+        )
+    extra = _external_files(_parse(file), file)
+    import onnx
+
+    from paring_exporters.given.graph import given_graph
+
+    try:
+        graph = given_graph(file, onnx.load(file), fix)
+    except ExportError as error:
+        raise SourceError(str(error)) from None
+    return LoadedGraph(graph, file.stem, request.spec, (file, *extra))
+
+
+def _numbers(told: str, spec: str) -> dict[str, float]:
+    found = {}
+    for item in filter(None, told.split("&")):
+        name, _, number = item.rpartition("=")
+        try:
+            found[unquote(name)] = float(number)
+        except ValueError:
+            raise SourceError(f"{spec}: {item!r}: NAME=NUMBER is needed, such as sr=16000") from None
+    return found
 
 
 def _parse(file: Path) -> Any:
@@ -70,14 +91,3 @@ def _external_files(graph: Any, file: Path) -> list[Path]:
             state = "is missing" if found is None else f"has {found} bytes, {size} are needed"
             raise SourceError(f"{file}: its weights file {path.name} {state}")
     return list(needed)
-
-
-def _image_input(graph: Any, request: Request) -> tuple[str, tuple[int, int, int]]:
-    constants = {tensor.name for tensor in graph.initializer}
-    inputs = [item for item in graph.input if item.name not in constants]
-    shapes = [[dim.dim_value for dim in item.type.tensor_type.shape.dim] for item in inputs]
-    if len(inputs) != 1 or len(shapes[0]) != 4:
-        listed = ", ".join(f"{i.name} {s}" for i, s in zip(inputs, shapes, strict=True))
-        raise SourceError(f"{request.target}: one input [B, C, H, W] is needed, not {listed or 'none'}")
-    size = request.image_size or (shapes[0][2], shapes[0][3])
-    return inputs[0].name, (shapes[0][1], *size)

@@ -17,6 +17,8 @@ A transform is a module with
 - where weights are trained in another form than they are exported in, `trainable(model) -> nn.Module`
   (straight-through forms in place) and `frozen(model) -> nn.Module` (back to what exports). Both keep the
   names and shapes that `apply` gives to what is exported, and leave what another transform changed;
+- where a result can fall short in a way that only images show, `notes(model, images) -> list[str]`: what the
+  user should read about it;
 - `auxiliary_loss(model) -> torch.Tensor`: a scalar added to the training loss, after a forward pass.
 """
 

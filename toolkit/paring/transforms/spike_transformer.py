@@ -18,9 +18,10 @@ from torch import nn
 
 from ._encoder import Trunk, open_encoder
 from ._shift.surgery import replaced
-from ._spikes.bipolar import QuantisedTrunk, SpikeBlock, find, quantised, spiking
+from ._spikes.bipolar import QuantisedTrunk, SpikeBlock, SpikingTrunk, find, quantised, spiking
 from ._spikes.bipolar.fitting import fitted, fitted_to_tokens
 from ._spikes.bipolar.refusals import refusals
+from ._spikes.bipolar.settling import last_spikes
 from ._spikes.ranges import not_finite, out_of_range
 from .traits import Traits
 
@@ -32,6 +33,7 @@ TRAITS = Traits(
     static_shape=True,
     fp16=False,  # codes are rounded sums: fp16 would round more of them to the other side
 )
+LONGEST = 128  # steps that are tried for an image that does not settle
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,27 @@ def calibrate(
     if find(model) is None:
         raise ValueError(f"expected what apply gave, not a {type(model).__name__} without spiking blocks")
     return spiking(fitted(quantised(model), batches))
+
+
+def notes(model: nn.Module, images: torch.Tensor) -> list[str]:
+    """Whether T steps suffice on images [B, C, H, W], and how many would where they do not."""
+    trunk = find(model)
+    if not isinstance(trunk, SpikingTrunk):
+        return []
+    steps = trunk.steps
+    firing = sum(last >= steps for last in last_spikes(model, images, steps))
+    if not firing:
+        return []
+    told = (
+        f"spike_transformer: after {steps} steps neurons still fire on {firing} of {len(images)} images"
+        " tried, so answers are not yet those of the quantised form"
+    )
+    while steps < LONGEST:
+        steps = min(2 * steps, LONGEST)
+        last = max(last_spikes(model, images, steps))
+        if last < steps:
+            return [f"{told}; their last spike falls at step {last}: steps must be more than that"]
+    return [f"{told}; they still do after {steps}"]
 
 
 def trainable(model: nn.Module) -> nn.Module:

@@ -143,6 +143,7 @@ class _Head:
                 layer.dim,
                 rows,
                 tiling.vectors,
+                tiling.unroll,
             )
             for row in range(rows):
                 for part in range(tiling.vectors):
@@ -183,6 +184,7 @@ class _Head:
                 layer.tokens,
                 rows,
                 vectors,
+                self.tiling.unroll,
             )
             for row in range(rows):
                 begin = self._row(out, query + row)

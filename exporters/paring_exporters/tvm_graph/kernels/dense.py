@@ -24,10 +24,19 @@ Columns = Callable[[Any, int], Any]  # a place of the depth and a vector of a ti
 
 
 class Tiling(NamedTuple):
-    """How many rows by output features are summed in registers at once; the latter make a panel."""
+    """How a product is cut up. Every tiling gives the same sums, in the same order.
+
+    Attributes:
+        rows, panel: rows by output features that are summed in registers at once; the latter make a panel.
+        unroll: products of a sum in one pass of the inner loop.
+        block: rows that go by one thread's panels before the next do, so that they stay in its caches; 0: all
+            rows go by one panel after the other. Of linear layers alone.
+    """
 
     rows: int
     panel: int
+    unroll: int = 1
+    block: int = 0
 
     @property
     def vectors(self) -> int:
@@ -79,24 +88,29 @@ def padded(bias: NDArray[np.float32] | None, outputs: int, panel: int) -> NDArra
     return found
 
 
-def dense(name: str, layer: Dense, tiling: Tiling) -> Any:
+def dense(name: str, layer: Dense, tiling: Tiling, threads: int = 1) -> Any:
     """Return the PrimFunc: x, weight [panels, K, panel], bias [panels * panel], residual if any, y.
 
     Args:
         name: of the function.
         layer: extents.
         tiling: of which the panels are.
+        threads: that share the panels, where rows go by in blocks.
     """
 
     def weight(panels: int) -> Callable[[Any], Columns]:
         given = T.arg("weight", T.buffer((panels, layer.in_features, tiling.panel), "float32"))
         return lambda panel: lambda k, part: given[panel, k, lanes(part * LANES, LANES)]
 
-    return over_panels(name, layer, tiling, weight)
+    return over_panels(name, layer, tiling, weight, threads)
 
 
 def over_panels(
-    name: str, layer: Dense, tiling: Tiling, weight: Callable[[int], Callable[[Any], Columns]]
+    name: str,
+    layer: Dense,
+    tiling: Tiling,
+    weight: Callable[[int], Callable[[Any], Columns]],
+    threads: int = 1,
 ) -> Any:
     """Return the PrimFunc of a layer whose weight is read a panel at a time, by all rows one after the other.
 
@@ -106,6 +120,7 @@ def over_panels(
         tiling: of which the panels are.
         weight: told how many panels there are, declares the arguments between x and bias; what it returns
             emits, at the beginning of a panel, what is needed, and returns the panel's columns.
+        threads: as of `dense`.
     """
     panels = -(-layer.out_features // tiling.panel)
 
@@ -118,25 +133,43 @@ def over_panels(
         y = rows.argument("y", layer.out_features)
         x, y = rows.seen(x), rows.seen(y)
         residual = None if residual is None else rows.seen(residual)
-        with T.parallel(0, panels) as panel:
+
+        def one_panel(panel: Any, begin: Any, count: Any) -> None:
             columns = columns_of(panel)
 
-            def tile(first: Any, count: int) -> None:
-                sums = product(
-                    lambda row, k: x[first + row, k],
-                    columns,
-                    layer.in_features,
-                    count,
-                    tiling.vectors,
-                )
-                finish(layer, sums, bias, residual, y, (first, count), panel)
+            def tile(first: Any, size: int) -> None:
+                at = first if isinstance(begin, int) and begin == 0 else T.Bind(begin + first)
+                depth, unroll = layer.in_features, tiling.unroll
+                sums = product(lambda row, k: x[at + row, k], columns, depth, size, tiling.vectors, unroll)
+                finish(layer, sums, bias, residual, y, (at, size), panel)
 
-            tiles(rows.count, tiling.rows, tile)
+            tiles(count, tiling.rows, tile)
+
+        if not tiling.block:
+            with T.parallel(0, panels) as panel:
+                one_panel(panel, 0, rows.count)
+            return
+        each = -(-panels // threads)
+        blocks = (rows.count + (tiling.block - 1)) // tiling.block
+        with T.parallel(0, threads) as thread, T.serial(0, blocks) as block:
+            begin = T.Bind(block * tiling.block)
+            count = T.Bind(T.min(rows.count - begin, T.int32(tiling.block)))
+            with T.serial(0, each) as step:
+                panel = T.Bind(thread * each + step)
+                with T.If(panel < panels), T.Then():
+                    one_panel(panel, begin, count)
 
     return function(name, emit)
 
 
-def product(value: Callable[[int, Any], Any], columns: Columns, depth: Any, count: int, vectors: int) -> Any:
+def product(
+    value: Callable[[int, Any], Any],
+    columns: Columns,
+    depth: int,
+    count: int,
+    vectors: int,
+    unroll: int = 1,
+) -> Any:
     """Emit the sums of a tile over `depth`; return the registers [count, vectors, 16].
 
     Args:
@@ -145,18 +178,27 @@ def product(value: Callable[[int, Any], Any], columns: Columns, depth: Any, coun
         depth: how many products are summed.
         count: rows of the tile.
         vectors: of 16 columns.
+        unroll: products in one pass of the loop.
     """
     sums = local((count, vectors, LANES), "float32")
     for row in range(count):
         for part in range(vectors):
             store(sums, splat(0.0), row, part, lanes(0, LANES))
-    with T.serial(0, depth) as k:
+
+    def step(k: Any) -> None:
         loaded_columns = [T.Bind(columns(k, part)) for part in range(vectors)]
         for row in range(count):
             spread = T.Bind(splat(value(row, k)))
             for part, column in enumerate(loaded_columns):
                 at = (row, part, lanes(0, LANES))
                 store(sums, fma(spread, column, sums[at]), *at)
+
+    full, rest = divmod(depth, unroll)
+    with T.serial(0, full) as k:
+        for i in range(unroll):
+            step(k if unroll == 1 else T.Bind(k * unroll + i))
+    for i in range(rest):
+        step(T.int32(full * unroll + i))
     return sums
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from .neuron import Neurons
 from .time import OnePass, Steps, Unit
-from .trunk import SpikingTrunk
+from .trunk import SpikingTrunk, find
 
 
 class Watching(Steps):
@@ -28,6 +29,20 @@ class Watching(Steps):
         assert self.fired is not None
         steps = torch.arange(1, self.steps + 1, device=self.fired.device)[:, None]
         return [int(step) for step in (steps * self.fired).amax(0)]
+
+
+@torch.inference_mode()
+def last_spikes(model: nn.Module, pixels: torch.Tensor, steps: int) -> list[int]:
+    """The last step with a spike, for each image, where the spiking transformer runs over `steps` steps."""
+    trunk, watching = find(model), Watching(steps)
+    assert isinstance(trunk, SpikingTrunk)
+    own, trunk.steps = trunk.steps, steps
+    try:
+        with trunk.running(watching):
+            model(pixels)
+    finally:
+        trunk.steps = own
+    return watching.last()
 
 
 class _Codes(OnePass):
