@@ -40,7 +40,8 @@ def absent_rows(candidates: Sequence[Candidate]) -> list[Row]:
     """The row that says that no meter measured anything; none where one did."""
     if any(candidate.energies for candidate in candidates):
         return []
-    return [Row("Energy an inference", "", tuple(Cell(NOT_MEASURED) for _ in candidates))]
+    what = "answer" if any(candidate.answered for candidate in candidates) else "inference"
+    return [Row(f"Energy an {what}", "", tuple(Cell(NOT_MEASURED) for _ in candidates))]
 
 
 def modelled_rows(profile: Profile, batch_size: int) -> list[Row]:
