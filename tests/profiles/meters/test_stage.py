@@ -129,7 +129,7 @@ def test_a_sensor_is_chosen_by_its_name(tell):
 def test_an_external_log_is_read_after_the_fact(tmp_path, sysfs, monkeypatch):
     monkeypatch.setattr(windows, "SHORTEST_S", 0.05)
     path, now_s = tmp_path / "plug.csv", time.time()
-    rows = (f"{now_s - 1 + 0.002 * i:.4f},7.5\n" for i in range(20_000))
+    rows = (f"{now_s - 1 + 0.005 * i:.4f},7.5\n" for i in range(40_000))
     path.write_text("time,watts\n" + "".join(rows))
     energies = Energies(Settings(energy="external", energy_csv=str(path)))
     (found,) = energies.measure([lambda: time.sleep(0.004)], ["a"], (2, None), "here", lambda _share: None)
