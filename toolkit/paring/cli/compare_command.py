@@ -94,6 +94,7 @@ def _compare_files(profiles: list[str], json: bool) -> None:
         for row in found.rows
     ]
     table("recorded, measured", ("model", "when", "case", "p50 ms", "95 % interval"), measured)
+    _show_energy(found)
     ratios = [
         [
             row.candidate,
@@ -108,6 +109,17 @@ def _compare_files(profiles: list[str], json: bool) -> None:
     ]
     columns = ("model", "against", "case", "speed-up", "95 % interval", "measured", "verdict")
     table("comparisons", columns, ratios)
+
+
+def _show_energy(found: Any) -> None:
+    """Of each candidate once, measured and modelled apart; savings within a profile, whose rounds pair."""
+    from paring_profiles.report import energy
+
+    groups: dict[str, dict[str, Any]] = {}
+    for row in found.rows:
+        groups.setdefault(row.profile, {})[row.label] = row.candidate
+    shown = [energy.side_by_side(list(group.values()), list(group)) for group in groups.values()]
+    table("recorded energy an inference", energy.HEADER, [row for one in shown for row in one.rows])
 
 
 def _case(of: Any) -> str:
