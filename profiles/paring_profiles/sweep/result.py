@@ -1,4 +1,4 @@
-"""What a sweep found, as plain data: `sweep.json`. Written whole after every trial, so it can be read any time.
+"""What a sweep found, as plain data: `sweep.json`. Written whole after every trial: read it any time.
 
 Units are in the names of measures. "measured" and "modelled" never share a name: what a meter says is
 `energy_measured_mj`, what the ledger says is `energy_modelled_uj`.
