@@ -47,6 +47,12 @@ class HerePool:
         self._done.clear()
 
 
+@pytest.fixture(autouse=True)
+def own_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The lock of the machine is this test's own: it waits for no sweep that runs here besides."""
+    monkeypatch.setattr("paring.sweep.locks._place", lambda: tmp_path / "machine.lock")
+
+
 @pytest.fixture
 def here() -> type[HerePool]:
     """Makes pools that do each job at once, in this process."""

@@ -178,6 +178,14 @@ def _openvino() -> Finding:
     return _try("OpenVINO", "openvino", "openvino", use)
 
 
+def _optuna() -> Finding:
+    return _try("sweeps", "sweep", "optuna", lambda: f"optuna {_version_of('optuna')}")
+
+
+def _ray() -> Finding:
+    return _try("sweeps over a cluster", "ray", "ray", lambda: f"ray {_version_of('ray')}")
+
+
 def _version_of(module: str) -> str:
     return str(import_module(module).__version__)
 
@@ -203,4 +211,6 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _tensorrt,
     _tvm,
     _openvino,
+    _optuna,
+    _ray,
 )

@@ -36,11 +36,11 @@ class RayPool:
         else:
             try:
                 ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-            except (ConnectionError, ValueError) as error:
+            except (ConnectionError, RuntimeError, ValueError) as error:
                 raise InputError(f"--ray {address}: no cluster answers: {error}".splitlines()[0]) from None
             self.slots = slots or sum(bool(node["Alive"]) for node in ray.nodes())
         self._check(devices)
-        # Not exported functions of this file: a worker finds it by its name, in its own installation.
+        # A function of this file, which a worker finds by its name in its own installation.
         self._run = ray.remote(max_retries=0, num_cpus=1)(run_on_worker)
         self._running: dict[Any, int] = {}
 
