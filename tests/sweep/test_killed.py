@@ -90,7 +90,7 @@ def test_a_ray_worker_killed_in_the_middle_loses_its_trial_only(
     def kill_one() -> None:
         when(lambda: list(states(made.output).values()).count("running") == 2)
         mine = psutil.Process().children(recursive=True)
-        jobs = [p for p in mine if "paring.sweep.apart" in " ".join(p.cmdline())]
+        jobs = [p for p in mine if "-m paring.sweep" in " ".join(p.cmdline())]
         worker = jobs[0].parent()
         assert worker is not None
         killed.append(worker.pid)

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from paring.api import extras
-from paring_runtimes.errors import InputError
+from paring_runtimes.errors import EngineError, InputError
 
 from .apart import run_apart
 from .jobs import Job, Outcome, outcome_from
@@ -31,7 +31,10 @@ class RayPool:
         if address.startswith(LOCAL):
             count = _count(address)
             kinds = {kind: float(count) for kind in devices if kind != "cpu"}
-            ray.init(num_cpus=count, resources=kinds, object_store_memory=STORE_BYTES, **quiet)
+            try:
+                ray.init(num_cpus=count, resources=kinds, object_store_memory=STORE_BYTES, **quiet)
+            except Exception as error:  # Ray's own, of no kind: it gives a machine 30 s to start
+                raise EngineError(f"--ray {address}: Ray did not start here: {error}") from error
             self.slots = slots or count
         else:
             try:
