@@ -206,7 +206,8 @@ def told(trial: Trial, book: Book) -> str:
     for objective in book.objectives:
         found = trial.measure(objective.measure)
         if found is not None:
-            figures.append(f"{objective.name} {interval(found, MEASURES[objective.measure])}")
+            word = "drop" if objective.measure == "drop" else objective.name
+            figures.append(f"{word} {interval(found, MEASURES[objective.measure])}")
     return f"{start}: {', '.join(figures)}  [{trial.seconds:.0f} s]"
 
 
