@@ -58,17 +58,23 @@ def block_length(series: Series) -> int:
 
 def bootstrap_medians(series: Series, seed: int, resamples: int = RESAMPLES) -> Series:
     """Return the medians of `resamples` block-bootstrap copies of a series, shape (resamples,)."""
+    return bootstrap_percentiles(series, 50, seed, resamples)
+
+
+def bootstrap_percentiles(series: Series, rank: int, seed: int, resamples: int = RESAMPLES) -> Series:
+    """Return a percentile of each of `resamples` block-bootstrap copies of a series, shape (resamples,)."""
     n, block = len(series), block_length(series)
     rng = np.random.default_rng(seed)
     blocks = -(-n // block)
     step = max(1, _VALUES_AT_ONCE // (blocks * block))
-    medians = []
+    found = []
     for done in range(0, resamples, step):
         count = min(step, resamples - done)
         starts = rng.integers(0, n, size=(count, blocks, 1))
         index = (starts + np.arange(block)) % n  # (count, blocks, block)
-        medians.append(np.median(series[index.reshape(count, -1)[:, :n]], axis=1))
-    return np.concatenate(medians)
+        copies = series[index.reshape(count, -1)[:, :n]]
+        found.append(np.median(copies, axis=1) if rank == 50 else np.percentile(copies, rank, axis=1))
+    return np.concatenate(found)
 
 
 def median_ci95(series: Series, seed: int) -> tuple[float, float]:

@@ -27,6 +27,7 @@ EXTRAS = {
     "onnx": "onnx", "onnxscript": "onnx", "onnxslim": "onnx", "onnx_ir": "onnx",
     "onnxruntime": "ort", "tvm": "tvm", "tvm_ffi": "tvm",
     "scipy": "report", "jinja2": "report", "matplotlib": "report", "cpuinfo": "report",
+    "optuna": "sweep", "fsspec": "sweep", "ray": "ray",
 }  # fmt: skip
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from paring_runtimes.artifact import new_artifact
-from paring_runtimes.errors import RecipeError, RecoveryError
+from paring_runtimes.errors import InputError, RecipeError, RecoveryError
 
 from .building import Built, Job, build
 from .converted import Converted, finish
@@ -46,6 +49,8 @@ def convert(
     allow: frozenset[str] = frozenset(),
     overwrite: bool = False,
     progress: Progress = lambda stage: None,
+    before: np.ndarray | None = None,
+    answered: Callable[[np.ndarray], None] = lambda answers: None,
 ) -> Converted:
     """Convert `recipe.model` into an artifact at `output`, untransformed into `output`-baseline.
 
@@ -56,6 +61,9 @@ def convert(
         allow: risks the user has allowed by name: "pickle", "remote-code".
         overwrite: replace artifacts that are there.
         progress: told each stage, in words.
+        before: [N] bool, which images the untransformed model answers rightly, where that is known: then it
+            is not built again. For a model that answers images, with `export.baseline: false`.
+        answered: given the same of the model that was made, where there are images.
 
     Raises:
         ParingError: see `paring_runtimes.errors` for the kinds; nothing is left behind.
@@ -94,19 +102,20 @@ def convert(
     baseline = output.with_name(f"{output.name}-baseline") if kept else None
     with ExitStack() as stack:
         folder = stack.enter_context(new_artifact(output, overwrite))
-        before = None
+        plainly = None
         if baseline is not None:
             beside = stack.enter_context(new_artifact(baseline, overwrite))
-            before = build(job, plain, beside, "baseline")
-        elif job.data is not None:
+            plainly = build(job, plain, beside, "baseline")
+        elif job.data is not None and before is None:
             scratch = Path(stack.enter_context(TemporaryDirectory()))
-            before = build(job, plain, scratch, "baseline")
+            plainly = build(job, plain, scratch, "baseline")
         after = build(job, changed, folder, "transformed" if recipe.transforms else "model", images)
-        found = None if before is None else _quality(job, before, after)
+        found = _quality(job, plainly, after, before)
         if found is not None:
+            answered(after.answers)
             gate(recipe, found)
-        if baseline is not None and before is not None:
-            finish(beside, before.manifest, None if found is None else found.of_baseline())
+        if baseline is not None and plainly is not None:
+            finish(beside, plainly.manifest, None if found is None else found.of_baseline())
         manifest = finish(folder, after.manifest, None if found is None else found.as_dict())
     return Converted(output, baseline, manifest, (*job.notes(), *manifest.export.get("notes", ())))
 
@@ -122,9 +131,16 @@ def _job(recipe: Recipe, source: LoadedModel, progress: Progress) -> Job:
     return Job(recipe, source, source.model, digest(source.model), data, preprocess, progress)
 
 
-def _quality(job: Job, before: Built, after: Built) -> Quality | None:
+def _quality(job: Job, before: Built | None, after: Built, known: np.ndarray | None) -> Quality | None:
     if job.data is None:
         return None
+    if before is None:
+        assert known is not None
+        if len(known) != len(job.data.images):
+            raise InputError(
+                f"before: {len(known)} answers are given, and there are {len(job.data.images)} images"
+            )
+        return quality(known, after.answers, job.data, job.data_name)
     found, conditions = quality(before.answers, after.answers, job.data, job.data_name), job.conditions
     if conditions is None or before.under_corruption is None or after.under_corruption is None:
         return found

@@ -17,15 +17,22 @@ from __future__ import annotations
 
 from ._load import build_recipe, load_recipe, parse_recipe
 from ._models import PLACE, PROMPT, Data, Export, Gate, Recipe, Robustness, Step, Verify
+from ._parts import Part
+from ._problems import validated
 from ._recover import Recover
-from ._schema import dump_recipe, recipe_schema, recipe_yaml
+from ._schema import DIALECT, dump_recipe, recipe_schema, recipe_yaml
+from ._yaml import Document
+from ._yaml import read as read_yaml
 
 __all__ = [
+    "DIALECT",
     "PLACE",
     "PROMPT",
     "Data",
+    "Document",
     "Export",
     "Gate",
+    "Part",
     "Recipe",
     "Recover",
     "Robustness",
@@ -35,6 +42,8 @@ __all__ = [
     "dump_recipe",
     "load_recipe",
     "parse_recipe",
+    "read_yaml",
     "recipe_schema",
     "recipe_yaml",
+    "validated",
 ]

@@ -1,0 +1,220 @@
+"""What a worker does with one job: make the artifact, measure it, say what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paring.recipe import Recipe, build_recipe
+from paring_profiles.records import decode
+from paring_profiles.result import Profile, Settings
+from paring_profiles.sweep import Measure, pack_answers, unpack_answers
+from paring_profiles.sweep.measures import modelled_energy, still_measures, timed_measures
+from paring_runtimes import read_manifest
+from paring_runtimes.errors import (
+    EngineError,
+    ExportError,
+    GateError,
+    InputError,
+    MissingExtraError,
+    ParityError,
+    RecipeError,
+    SourceError,
+    TransformRefused,
+)
+
+from .jobs import Job, Outcome, Subject
+from .locks import converting, measuring
+from .shelf import find, folder_of, publish
+
+Say = Callable[[str], None]
+# These say why a variant cannot be. Whatever else is raised is a failure.
+REFUSALS = (
+    RecipeError,
+    TransformRefused,
+    ExportError,
+    ParityError,
+    EngineError,
+    InputError,
+    MissingExtraError,
+    SourceError,
+)
+
+
+class _Stage:
+    """Which step is being done, for the outcome of one that fails."""
+
+    def __init__(self, say: Say) -> None:
+        self.name, self._say = "recipe", say
+
+    def __call__(self, name: str) -> None:
+        self.name = name
+        self._say(name)
+
+
+def work(job: Job, say: Say = lambda stage: None) -> Outcome:
+    """Do a job. Refusals and failed gates are outcomes; other exceptions are the caller's to record."""
+    begin, stage = time.monotonic(), _Stage(say)
+    try:
+        found = KINDS[job.kind](job, stage)
+    except GateError as error:
+        found = Outcome("gate", str(error), stage.name)
+    except REFUSALS as error:
+        found = Outcome("refused", str(error), stage.name)
+    return dataclasses.replace(
+        found, seconds=time.monotonic() - begin, worker=found.worker or f"process {os.getpid()}"
+    )
+
+
+def _baseline(job: Job, stage: _Stage) -> Outcome:
+    recipe = build_recipe(job.recipe)
+    if find(job.shelf, job.subject.key) is None:
+        stage("convert")
+        _convert(job, recipe, None, stage)
+    right = job.right or _answers(job, recipe, folder_of(job.shelf, job.subject.key))
+    location = publish(job.shelf, job.subject.key)
+    stage("profile")
+    profile = _profile(job, {"baseline": job.subject})
+    measures = timed_measures(profile, 0, "trial") | still_measures(profile.candidates[0], job.settings.batch)
+    if job.energy:
+        stage("energy")
+        measures["energy_modelled_uj"] = _energy(job, job.subject)
+    return _outcome(location, measures, right, profile)
+
+
+def _trial(job: Job, stage: _Stage) -> Outcome:
+    assert job.baseline is not None
+    recipe = build_recipe(job.recipe)
+    right = job.right
+    if find(job.shelf, job.subject.key) is None:
+        settings = job.settings
+        if settings.prune_drop is not None:
+            stage("prune")
+            with converting():
+                from .early import hopeless
+
+                allowed = frozenset(job.allow)
+                reason = hopeless(recipe, settings.prune_drop, settings.prune_images, allowed, stage._say)
+            if reason is not None:
+                return Outcome("pruned", reason, stage.name)
+        stage("convert")
+        right = _convert(job, recipe, job.before, stage)
+    elif right is None:
+        right = _answers(job, recipe, folder_of(job.shelf, job.subject.key))
+    location = publish(job.shelf, job.subject.key)
+    stage("profile")
+    profile = _profile(job, {"baseline": job.baseline, "variant": job.subject})
+    measures = timed_measures(profile, 1, "trial") | still_measures(profile.candidates[1], job.settings.batch)
+    if job.energy:
+        stage("energy")
+        measures["energy_modelled_uj"] = _energy(job, job.subject)
+    return _outcome(location, measures, right, profile)
+
+
+def _final(job: Job, stage: _Stage) -> Outcome:
+    assert job.baseline is not None
+    stage("profile")
+    profile = _profile(job, {"baseline": job.baseline, **job.finalists})
+    names = [candidate.name for candidate in profile.candidates]
+    found = {name: timed_measures(profile, index, "final") for index, name in enumerate(names)}
+    return dataclasses.replace(_outcome(None, {}, None, profile), of_finalists=found)
+
+
+KINDS: dict[str, Callable[[Job, _Stage], Outcome]] = {
+    "baseline": _baseline,
+    "trial": _trial,
+    "final": _final,
+}
+
+
+def _convert(job: Job, recipe: Recipe, before: str | None, stage: _Stage) -> str | None:
+    """Make the artifact on this machine; say which images it answers rightly."""
+    from paring.pipeline import convert
+
+    told: list[Any] = []
+    # Under corruptions the baseline must answer again, which is not in what is known of it.
+    known = None if before is None or recipe.robustness is not None else unpack_answers(before)
+    with converting():
+        convert(
+            recipe,
+            folder_of(job.shelf, job.subject.key),
+            allow=frozenset(job.allow),
+            progress=stage._say,
+            before=known,
+            answered=told.append,
+        )
+    return pack_answers(told[0]) if told else None
+
+
+def _answers(job: Job, recipe: Recipe, folder: Path) -> str | None:
+    """Which images an artifact answers rightly that was made by a process that could not tell any more."""
+    if recipe.data is None:
+        return None
+    import paring_runtimes
+    from paring.data import Preprocess
+    from paring.opening import open_images
+    from paring.quality import correct
+
+    told = json.loads(json.dumps(read_manifest(folder).source["preprocess"]))
+    preprocess: Preprocess = decode(Preprocess, told)
+    with converting(), paring_runtimes.load(folder) as session:
+        data = open_images(recipe.data.source, recipe.data.limit, preprocess, recipe.model, lambda _: None)
+        return pack_answers(correct(session, data, preprocess))
+
+
+def _profile(job: Job, subjects: dict[str, Subject]) -> Profile:
+    """Time subjects in turns, with the machine to themselves."""
+    from paring_profiles import profile
+
+    paths = []
+    for name, subject in subjects.items():
+        found = find(job.shelf, subject.key)
+        if found is None:
+            raise EngineError(f"{name}: its artifact is gone: {folder_of(job.shelf, subject.key)}")
+        paths.append(found)
+    wanted = job.settings
+    settings = Settings(
+        batch_sizes=(wanted.batch,),
+        threads=wanted.threads,
+        min_runs=wanted.min_runs,
+        min_seconds=wanted.min_seconds,
+        seed=wanted.seed,
+    )
+    with measuring():
+        engines = [subject.engine for subject in subjects.values()]
+        return profile(paths, settings, names=list(subjects), engines=engines)
+
+
+def _energy(job: Job, subject: Subject) -> Measure:
+    """The ledger's; it reads ONNX.
+
+    Raises:
+        InputError: the artifact is in another format, and no meter is there.
+    """
+    folder = folder_of(job.shelf, subject.key)
+    manifest = read_manifest(folder)
+    if manifest.format != "onnx":
+        raise InputError(
+            f"objective energy: no meter reads it, and the ledger that models it reads ONNX, not"
+            f" {manifest.format}"
+        )
+    return modelled_energy(folder / manifest.entry, job.settings.batch)
+
+
+def _outcome(
+    location: str | None, measures: dict[str, Measure], right: str | None, profile: Profile
+) -> Outcome:
+    return Outcome(
+        "complete",
+        artifact=location,
+        measures=measures,
+        right=right,
+        noise=profile.noise,
+        machine=profile.machine,
+        tools=profile.tools,
+    )
