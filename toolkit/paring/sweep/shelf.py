@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from paring.api import extras
-from paring_runtimes.artifact import FILE_NAME, new_artifact, read_manifest, verify_files
+from paring_runtimes.artifact import new_artifact, read_manifest, verify_files
 from paring_runtimes.decode import check_file_name
 from paring_runtimes.errors import OutputError
+from paring_runtimes.manifest import FILE_NAME
 
 from .jobs import Shelf
 
