@@ -250,8 +250,8 @@ def draw(rows: dict[str, list[tuple[float, dict[str, float]]]], path: Path) -> N
             ylabel=f"ms for {STEPS} steps", title=name,
         )  # fmt: skip
         axis.grid(alpha=0.3, which="both")
-        axis.legend()
-    figure.tight_layout()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="upper center", ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
     figure.savefig(path, dpi=130)
 
 
