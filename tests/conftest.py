@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Before torch is imported, and for what tests start: the models are tiny, and `-n 2` runs two processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What tests profile is nothing for the user's own store.
+os.environ["PARING_STORE"] = str(Path(tempfile.mkdtemp(prefix="paring-store-")) / "history.sqlite")
 
 FACTORIES = '''
 from torch import nn

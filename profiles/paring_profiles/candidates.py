@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,31 @@ def size_bytes(path: Path, manifest: Manifest | None) -> int:
     return sum(file.stat().st_size for file in [path, *(path.parent / name for name in beside)])
 
 
+def artifact_digest(path: Path, manifest: Manifest | None) -> str:
+    """Return the SHA-256 of what runs: equal where and only where all the model's files are.
+
+    Of a bare ONNX file without external weights it is the file's own. Of several files it is that of the
+    lines "NAME SHA-256", sorted; the file that the engine opens, whose name says nothing, is "" in them.
+    """
+    if manifest is not None:
+        files = {"" if name == manifest.entry else name: sha for name, sha in manifest.files.items()}
+    else:
+        beside = onnx_graph.external_files(onnx_graph.open_graph(path))
+        files = {"": _sha256(path), **{name: _sha256(path.parent / name) for name in sorted(beside)}}
+    if list(files) == [""]:
+        return files[""]
+    lines = [f"{name} {sha}\n" for name, sha in sorted(files.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _expert_share(told: Mapping[str, Any]) -> ExpertShare:
     """Of a manifest, whose lists JSON made of tuples."""
     lists = {name: tuple(told[name]) for name in ("experts", "tokens", "alpha")}
@@ -80,6 +106,7 @@ def candidate(name: str, path: Path, manifest: Manifest | None, **measured: Any)
         path=str(path),
         format=manifest.format if manifest else "onnx",
         size_bytes=size_bytes(path, manifest),
+        artifact_digest=artifact_digest(path, manifest),
         parameters=graph.get("parameters", counted),
         tokens_per_layer=graph.get("tokens_per_layer"),
         expert_shares=[_expert_share(one) for one in graph.get("expert_shares", [])],

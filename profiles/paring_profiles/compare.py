@@ -20,7 +20,7 @@ from paring_profiles.store import read
 from paring_runtimes.errors import InputError
 
 # Of the settings, those that change what a call costs; how long was measured does not.
-_SETTINGS = ("threads", "seed", "dims", "new_tokens", "text", "image")
+COST_SETTINGS = ("threads", "seed", "dims", "new_tokens", "text", "image")
 _IGNORED_MACHINE = ("load_1m",)
 _ENGINES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -98,7 +98,7 @@ def differences(one: Profile, other: Profile) -> list[str]:
     for name, value in dataclasses.asdict(one.machine).items():
         if name not in _IGNORED_MACHINE:
             fields.append((f"machine.{name}", value, getattr(other.machine, name)))
-    for name in _SETTINGS:
+    for name in COST_SETTINGS:
         values = (getattr(p.settings, name) for p in (one, other))
         fields.append((f"settings.{name}", *values))
     for name in _ENGINES:

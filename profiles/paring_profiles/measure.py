@@ -222,6 +222,7 @@ def _candidate(subject: _Subject) -> Candidate:
         load_ms=subject.memory.load_ms if subject.memory else None,
         latency=subject.latency,
         operators=subject.operators,
+        engine=subject.session.engine,
     )
 
 

@@ -184,6 +184,8 @@ class Candidate:
     energy: str = "not measured"
     answered: list[Answered] = field(default_factory=list)  # of a language model
     expert_shares: list[ExpertShare] = field(default_factory=list)
+    artifact_digest: str | None = None  # SHA-256, see `candidates.artifact_digest`
+    engine: str | None = None  # "onnxruntime 1.32.0"
 
     def macs_of(self, case: Case) -> int | None:
         """Multiply-accumulates of what was timed, None where they were not counted."""

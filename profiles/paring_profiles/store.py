@@ -28,9 +28,20 @@ def read(path: str | Path) -> Profile:
         ArtifactError: no such file, no profile, or a newer schema; names the file and the key.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+    return from_json(text, path)
+
+
+def from_json(text: bytes, path: object) -> Profile:
+    """Return the profile that JSON text (UTF-8) tells; `path` is what an error names as its place.
+
+    Raises:
+        ArtifactError: no profile, or a newer schema.
+    """
+    try:
+        data = json.loads(text)
     except ValueError as error:
         raise ArtifactError(f"{path}: not a profile: not JSON ({error})") from error
     version = data.get("schema_version") if isinstance(data, dict) else None

@@ -12,6 +12,7 @@
      ├── RecipeError            a recipe file or override is wrong
      ├── SourceError            a model or its weights cannot be loaded
      ├── TransformRefused       a transform does not fit the model
+     ├── StoreError             the store of profiles cannot be used
      ├── RecoveryError          a recovery cannot start, go on or be used
      ├── ExportError            a model cannot be exported
      ├── ParityError            an artifact does not compute what its source computes
@@ -80,6 +81,12 @@ class TransformRefused(ParingError, ValueError):
     """A transform does not fit the model: the message lists every reason."""
 
     exit_code = 4
+
+
+class StoreError(ParingError):
+    """The store of profiles cannot be used: not there, locked, read-only, damaged, or of a newer schema."""
+
+    exit_code = 2
 
 
 class RecoveryError(ParingError, ValueError):

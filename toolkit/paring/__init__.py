@@ -13,7 +13,7 @@ Importing paring loads no framework: PyTorch, ONNX and the others are loaded by 
 
 from __future__ import annotations
 
-from .api import compare, convert, headline, profile, report
+from .api import compare, convert, headline, history, profile, report
 
-__all__ = ["__version__", "compare", "convert", "headline", "profile", "report"]
+__all__ = ["__version__", "compare", "convert", "headline", "history", "profile", "report"]
 __version__ = "0.1.0"

@@ -12,6 +12,7 @@ from paring_runtimes.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from paring_profiles import SideBySide
+    from paring_profiles.history import Row
     from paring_profiles.report import ReportPaths
     from paring_profiles.result import Profile
 
@@ -109,6 +110,22 @@ def compare(profiles: Sequence[PathLike | Profile]) -> SideBySide:
         from paring_profiles import compare as run
 
         return run([p if not isinstance(p, os.PathLike) else Path(p) for p in profiles])
+
+
+def history(store: PathLike | None = None, **wanted: Any) -> list[Row]:
+    """Rows of stored profiles, newest first: one a run, candidate and case.
+
+    Args:
+        store: the store's file; by default the environment's `PARING_STORE`, or the user's own.
+        wanted: fields of `paring_profiles.history.Selection`: `since`, `names`, `case`, `latest`, ...
+
+    Raises:
+        ParingError: the store cannot be read.
+    """
+    with extras("reading the store"):
+        from paring_profiles.history import Selection, default_place, query
+
+        return query(default_place() if store is None else Path(store), Selection(**wanted))
 
 
 def report(found: Profile, folder: PathLike, **options: Any) -> ReportPaths:

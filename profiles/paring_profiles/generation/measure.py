@@ -191,6 +191,7 @@ def _candidate(subject: _Subject) -> Candidate:
         latency=subject.latency,
         operators={},
         answered=subject.answered,
+        engine=subject.session.engine,
     )
 
 

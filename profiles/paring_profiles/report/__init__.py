@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from paring_profiles import store
 from paring_profiles.report import html, markdown
 from paring_profiles.report.headline import headline
 from paring_profiles.result import Profile
+from paring_profiles.whole import write_whole
 
 __all__ = ["ReportPaths", "headline", "write", "write_whole"]
 
@@ -47,18 +46,3 @@ def write(profile: Profile, folder: Path, *, curve: dict[str, Any] | None = None
     write_whole(paths.markdown, text)
     write_whole(paths.html, page)
     return paths
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes beside `path`, then renames: a reader sees the old file or the new one."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

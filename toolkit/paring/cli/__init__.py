@@ -1,8 +1,9 @@
 """The `paring` command. One file a command; this one holds what they share at the top.
 
-Exit codes: 0 done; 1 another failure; 2 bad input (command line, recipe, model, weights, output); 3 an
-extra is missing; 4 a transform or an exporter refused the model; 5 an artifact is damaged or does not
-load; 6 the export differs from PyTorch; 7 a gate failed; 130 interrupted.
+Exit codes: 0 done; 1 another failure, or `compare --ci` found a regression; 2 bad input (command line,
+recipe, model, weights, output, store); 3 an extra is missing; 4 a transform or an exporter refused the
+model; 5 an artifact is damaged or does not load; 6 the export differs from PyTorch; 7 a gate failed; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .. import __version__
 from .output import errors, wants_json
 
 COMMANDS = (
-    "convert", "recover", "profile", "compare", "run", "generate", "filter_layers", "needle",
+    "convert", "recover", "profile", "compare", "history", "run", "generate", "filter_layers", "needle",
     "accuracy", "must_drop_budgets", "shift_layers", "mixture_costs", "spike_coverage",
     "inspect", "lint_tensorrt", "ledger", "plan", "simulate", "sweep", "recommend", "list", "doctor", "demo",
     "recipe",

@@ -1,13 +1,17 @@
-"""`paring compare`: put recorded profiles side by side."""
+"""`paring compare`: put recorded profiles side by side, or stored ones against those of before."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..api import compare as run
+from ..api import extras
 from .output import Json, print_json, table
+from .regressions_view import as_plain, share, show, write
+from .store_options import Label, Machine, OneCase, Store, place, selection
 
 
 def register(tree: typer.Typer) -> None:
@@ -16,10 +20,65 @@ def register(tree: typer.Typer) -> None:
 
 
 def compare(
-    profiles: Annotated[list[str], typer.Argument(help="profile.json files")],
+    profiles: Annotated[
+        list[str] | None,
+        typer.Argument(help="profile.json files; with --since: names of candidates, or one artifact's path"),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="stored profiles: the newest against what was stored first in this period; an age (12h, 7d),"
+            " a day (2026-01-31), a time or a profile's number"
+        ),
+    ] = None,
+    store: Store = None,
+    machine: Machine = None,
+    case: OneCase = None,
+    label: Label = None,
+    max_slowdown: Annotated[str, typer.Option(help="tolerated, of latency")] = "1%",
+    max_memory_growth: Annotated[str, typer.Option(help="tolerated, of peak memory")] = "5%",
+    max_size_growth: Annotated[str, typer.Option(help="tolerated, of the artifact's files")] = "1%",
+    max_quality_drop: Annotated[
+        str, typer.Option(help="tolerated, of the metric itself: 1% of accuracy is one point")
+    ] = "0%",
+    ci: Annotated[bool, typer.Option("--ci", help="exit with 1 where something got worse")] = False,
+    junit: Annotated[Path | None, typer.Option(help="write the comparisons as a JUnit file")] = None,
     json: Json = False,
 ) -> None:
-    """Compare recorded profiles. Ratios over separate runs are marked as not interleaved."""
+    """Compare recorded profiles. Ratios over separate runs are marked as not interleaved.
+
+    With --since, hold the newest stored profiles against those of before and tell regressions from chance.
+    """
+    limits = {
+        "slowdown": share(max_slowdown, "--max-slowdown"),
+        "memory_growth": share(max_memory_growth, "--max-memory-growth"),
+        "size_growth": share(max_size_growth, "--max-size-growth"),
+        "quality_drop": share(max_quality_drop, "--max-quality-drop"),
+    }
+    if since is None:
+        stored_only = {"--ci": ci, "--junit": junit, "--store": store, "--machine": machine, "--case": case}
+        if wrong := [option for option, value in {**stored_only, "--label": label}.items() if value]:
+            raise typer.BadParameter(f"{wrong[0]} needs --since")
+        if not profiles:
+            raise typer.BadParameter("profile.json files are needed, or --since for stored profiles")
+        _compare_files(profiles, json)
+        return
+    with extras("comparing stored profiles"):
+        from paring_profiles.history import Limits, regressions
+
+        wanted = selection(profiles or [], machine, case, label, since=since)
+        found = regressions(place(store), wanted, Limits(**limits))
+    if junit is not None:
+        write(found, junit)
+    if json:
+        print_json(as_plain(found))
+    else:
+        show(found)
+    if ci and found.regressions:
+        raise typer.Exit(1)
+
+
+def _compare_files(profiles: list[str], json: bool) -> None:
     found = run(profiles)
     if json:
         print_json(found)

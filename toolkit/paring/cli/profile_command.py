@@ -8,8 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from paring_runtimes.errors import StoreError
+
 from ..api import extras
 from .output import Json, console, errors, print_json, table
+from .store_options import Label, Store, labels
+from .storing import NoStore, keep, usable
 
 
 def register(tree: typer.Typer) -> None:
@@ -46,6 +50,9 @@ def profile(
         Path | None, typer.Option(help="vision-language models: see this file; default: random pixels")
     ] = None,
     seed: Annotated[int, typer.Option(help="of the inputs and of the order")] = 0,
+    store: Store = None,
+    no_store: NoStore = False,
+    label: Label = None,
     json: Json = False,
 ) -> None:
     """Measure latency, memory and cost of artifacts side by side, interleaved in one process."""
@@ -67,18 +74,29 @@ def profile(
         "image": None if image is None else str(image),
     }
     paths = [item.removeprefix("onnx:") for item in artifacts]
+    told, to = labels(label), usable(store, no_store)
     found = measure(paths, name, settings, json, engine)
     written = None
     if output is not None:
         from ..api import report
 
         written = report(found, output)
+    number = keep(found, to, told)
     if json:
         print_json(found)
-        return
+    else:
+        _tell(found, written, number, to)
+    if store is not None and number is None:
+        raise typer.Exit(StoreError.exit_code)
+
+
+def _tell(found: Any, written: Any, number: int | None, store: Path | None) -> None:
+    """The tables, and where everything lies."""
     show(found)
     if written is not None:
         console.print(f"report    {written.html}", soft_wrap=True, highlight=False)
+    if number is not None:
+        console.print(f"stored    profile {number} in {store}", soft_wrap=True, highlight=False)
 
 
 def measure(
