@@ -16,11 +16,16 @@ import paring_runtimes
 from paring_profiles import inputs, latency, machine, macs, memory, noise, operators
 from paring_profiles.candidates import candidate, check, default_names
 from paring_profiles.compare import ratio_of_macs
+from paring_profiles.energy.stage import Energies
 from paring_profiles.generation.measure import is_generative, profile_generation
+from paring_profiles.modelled import modelled_energy
 from paring_profiles.result import (
+    NOT_MEASURED,
     Candidate,
     Comparison,
+    Energy,
     Latency,
+    ModelledEnergy,
     OperatorTime,
     Profile,
     Settings,
@@ -48,6 +53,8 @@ class _Subject:
     latency: list[Latency] = field(default_factory=list)
     operators: dict[str, list[OperatorTime]] = field(default_factory=dict)
     rounds_ms: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    energies: list[Energy] = field(default_factory=list)
+    modelled: list[ModelledEnergy] = field(default_factory=list)
 
     @property
     def is_onnx(self) -> bool:
@@ -71,8 +78,9 @@ def profile(
     """Measure artifacts (or bare ONNX files) against the first of them.
 
     All sessions are open in this process, with the same threads. At each batch size they are warmed
-    up and then timed in turns, in random order. Before, MACs are counted and memory is measured (at
-    the largest batch size, in processes of their own); after, operators are timed. Language models are
+    up and then timed in turns, in random order; then, where there is a meter, their energy is measured in
+    turns. Before, MACs are counted and memory is measured (at the largest batch size, in processes of
+    their own); after, operators are timed. Language models are
     measured by `generation.measure`, phase by phase.
 
     Args:
@@ -84,7 +92,7 @@ def profile(
 
     Raises:
         InputError: nothing to measure, names that clash, a size that a model does not take, language models
-            beside others, or an engine for one.
+            beside others, or an engine for one; a meter of energy that was asked for and is not there.
         ArtifactError, EngineError, MissingExtraError: see `paring_runtimes.load`.
     """
     check(paths, settings, names, engines)
@@ -93,6 +101,7 @@ def profile(
             raise InputError("engines: a language model runs on the engine of its format")
         return profile_generation(paths, settings, names, progress)
     say = progress or (lambda _what, _share: None)
+    energies = Energies(settings)
     here = machine.describe()
     cores = machine.usable_cores()
     sentences = noise.in_surroundings(settings.threads, cores, here.load_1m, here.cores_logical)
@@ -114,6 +123,7 @@ def profile(
             share = 1 / len(settings.batch_sizes)
             tell = partial(_tell, say, batch_size, number * share, share)
             sentences += _time(subjects, batch_size, settings, here.cores_logical, tell)
+            _measure_energy(subjects, batch_size, energies, say)
         for subject in subjects:
             say(f"timing operators of {subject.name}", 0.9)
             _time_operators(subject, settings)
@@ -128,6 +138,7 @@ def profile(
         candidates=candidates,
         comparisons=comparisons,
         noise=sentences,
+        meters=energies.states(),
     )
 
 
@@ -158,6 +169,7 @@ def _prepare(subject: _Subject, settings: Settings) -> None:
         subject.feeds[batch_size] = inputs.make(specs, shapes, settings.seed)
         if subject.is_onnx:
             subject.counts[batch_size] = macs.count(subject.model_file, shapes)
+            subject.modelled.append(modelled_energy(subject.model_file, shapes, batch_size))
 
 
 def _tell(say: Progress, batch_size: int, begin: float, share: float, done: float) -> None:
@@ -192,6 +204,15 @@ def _time(
     ]
 
 
+def _measure_energy(subjects: Sequence[_Subject], batch_size: int, energies: Energies, say: Progress) -> None:
+    calls = [partial(s.session.run, s.feeds[batch_size]) for s in subjects]
+    where = f"batch size {batch_size}"
+    tell = partial(say, f"measuring energy at {where}")
+    found = energies.measure(calls, [s.name for s in subjects], (batch_size, None), where, tell)
+    for subject, own in zip(subjects, found, strict=True):
+        subject.energies += own
+
+
 def _method(subject: _Subject, settings: Settings, settle_s: float) -> str:
     session = subject.session
     settling = f"{settle_s * 1e3:.0f} ms each, after as long untimed" if settle_s else "after an untimed call"
@@ -223,6 +244,9 @@ def _candidate(subject: _Subject) -> Candidate:
         latency=subject.latency,
         operators=subject.operators,
         engine=subject.session.engine,
+        energy="measured" if subject.energies else NOT_MEASURED,
+        energies=subject.energies,
+        modelled_energies=subject.modelled,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 1
+NOT_MEASURED = "not measured"
 
 # What is timed apart when a language model answers. "decode" is one step: one token for each prompt.
 PHASES = ("first_token", "encoder", "question", "compressor", "filter", "prefill", "decode")
@@ -34,6 +35,10 @@ class Settings:
         new_tokens: that are generated after each prompt, the first among them.
         text: a file that prompts are cut from; None for random ids.
         image: a file that vision-language models see; None for random pixels.
+        energy: meters to use: "auto" for all that are present, "none", or one's name, with a sensor after a
+            colon where it has several ("hwmon:amdgpu/PPT").
+        energy_csv: a log that an external meter's program writes meanwhile, see `meters.external`.
+        energy_csv_offset_s: to add to the log's times to get this machine's.
     """
 
     batch_sizes: tuple[int, ...] = (1,)
@@ -47,6 +52,9 @@ class Settings:
     new_tokens: int = 32
     text: str | None = None
     image: str | None = None
+    energy: str = "auto"
+    energy_csv: str | None = None
+    energy_csv_offset_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,74 @@ class Latency:
     def case(self) -> Case:
         """What was timed."""
         return self.batch_size, self.prompt_tokens, self.phase
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of one candidate in one case by one meter, mJ an inference: one input of a batch, or the answer
+    to one prompt. Measured, never modelled.
+
+    Attributes:
+        meter: its name, see `paring list meters`. Figures of two meters do not add: what they see overlaps.
+        mj: with the idle machine's energy subtracted; the median over windows.
+        gross_mj: the same with idle included.
+        domains: by part of what the meter sees, idle subtracted; some may be parts of others.
+        rounds_mj: `mj` of each window, in the order of the rounds that all candidates took in turn.
+        idle_watts: median power of the idle machine between the rounds, and its smallest and largest.
+        window_seconds: median length of a window.
+        calls: in all windows.
+        covers: what draws the energy, in words.
+        method: how it was obtained, in words.
+    """
+
+    batch_size: int
+    meter: str
+    mj: float
+    mj_ci95: tuple[float, float]
+    gross_mj: float
+    domains: dict[str, float]
+    rounds_mj: list[float]
+    idle_watts: float
+    idle_watts_range: tuple[float, float]
+    window_seconds: float
+    calls: int
+    covers: str
+    method: str
+    provenance: str = "measured"
+    prompt_tokens: int | None = None
+
+    @property
+    def place(self) -> tuple[int, int | None]:
+        """Batch size and tokens of a prompt."""
+        return self.batch_size, self.prompt_tokens
+
+
+@dataclass(frozen=True)
+class MeterState:
+    """A meter that was looked for.
+
+    Attributes:
+        name: as in `paring list meters`.
+        covers: what it measures, in words.
+        why_not: why it measured nothing here; None when it did.
+        said: what is doubtful about its figures, and cases that it was refused in.
+    """
+
+    name: str
+    covers: str
+    why_not: str | None
+    said: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ModelledEnergy:
+    """What a chip's cost model charges for an inference, mJ. Modelled, on no machine; see `ledger`."""
+
+    batch_size: int
+    mj: float | None  # None where the model cannot price the graph; `method` says why
+    chip: str
+    method: str
+    provenance: str = "modelled"
 
 
 @dataclass(frozen=True)
@@ -181,11 +257,13 @@ class Candidate:
     recipe: dict[str, Any]
     parity: dict[str, Any] | None
     quality: dict[str, Any] | None
-    energy: str = "not measured"
+    energy: str = NOT_MEASURED  # or "measured": then by the meters in `energies`
     answered: list[Answered] = field(default_factory=list)  # of a language model
     expert_shares: list[ExpertShare] = field(default_factory=list)
     artifact_digest: str | None = None  # SHA-256, see `candidates.artifact_digest`
     engine: str | None = None  # "onnxruntime 1.32.0"
+    energies: list[Energy] = field(default_factory=list)  # one for each case and meter
+    modelled_energies: list[ModelledEnergy] = field(default_factory=list)  # one for each batch size
 
     def macs_of(self, case: Case) -> int | None:
         """Multiply-accumulates of what was timed, None where they were not counted."""
@@ -228,4 +306,5 @@ class Profile:
     candidates: list[Candidate]  # the first is the baseline
     comparisons: list[Comparison]
     noise: list[str]  # what made this measurement noisy, in words; empty when quiet
+    meters: list[MeterState] = field(default_factory=list)  # empty: energy was not asked for
     schema_version: int = SCHEMA_VERSION

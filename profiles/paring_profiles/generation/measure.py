@@ -16,10 +16,22 @@ import paring_runtimes
 from paring_profiles import machine, memory, noise
 from paring_profiles.candidates import candidate, default_names
 from paring_profiles.compare import ratio_of_macs
+from paring_profiles.energy.stage import Energies
 from paring_profiles.generation import cost, prompts, timing
 from paring_profiles.generation.run import Answer, AnswerRun
 from paring_profiles.generation.stages import stages
-from paring_profiles.result import Answered, Candidate, Case, Comparison, Latency, Profile, Settings, Stage
+from paring_profiles.result import (
+    NOT_MEASURED,
+    Answered,
+    Candidate,
+    Case,
+    Comparison,
+    Energy,
+    Latency,
+    Profile,
+    Settings,
+    Stage,
+)
 from paring_profiles.statistics import paired_ratio, verdict
 from paring_runtimes import GenerativeSession, read_manifest
 from paring_runtimes.errors import InputError
@@ -41,6 +53,7 @@ class _Subject:
     unknown: set[str] = field(default_factory=set)
     rounds_ms: dict[Case, NDArray[np.float64]] = field(default_factory=dict)
     last: dict[tuple[int, int], tuple[AnswerRun, Answer]] = field(default_factory=dict)
+    energies: list[Energy] = field(default_factory=list)
 
 
 def is_generative(path: str | Path) -> bool:
@@ -60,7 +73,8 @@ def profile_generation(
     measured before, in processes of their own; multiply-accumulates are counted after.
 
     Raises:
-        InputError: a path is no language model's artifact, or prompts are longer than a model reads.
+        InputError: a path is no language model's artifact, prompts are longer than a model reads, or a meter
+            of energy that was asked for is not there.
     """
     for path in paths:
         if not is_generative(path):
@@ -69,6 +83,7 @@ def profile_generation(
         for tokens in settings.prompt_tokens:
             prompts.check(model, Path(path), tokens, settings)
     say = progress or (lambda _what, _share: None)
+    energies = Energies(settings)
     here = machine.describe()
     said = noise.in_surroundings(settings.threads, machine.usable_cores(), here.load_1m, here.cores_logical)
     with ExitStack() as stack:
@@ -77,6 +92,7 @@ def profile_generation(
         for number, case in enumerate(cases):
             tell = partial(_tell, say, case, number / len(cases), 1 / len(cases))
             said += _time(subjects, case, settings, here.cores_logical, tell)
+            _measure_energy(subjects, case, energies, say)
         for subject in subjects:
             say(f"counting multiply-accumulates of {subject.name}", 0.9)
             _count(subject, settings)
@@ -90,6 +106,7 @@ def profile_generation(
         candidates=candidates,
         comparisons=_comparisons(subjects, candidates, settings),
         noise=said,
+        meters=energies.states(),
     )
 
 
@@ -148,6 +165,18 @@ def _time(
     return said + [f"{where[0].upper()}{where[1:]}: {s[0].lower()}{s[1:]}" for s in told]
 
 
+def _measure_energy(
+    subjects: Sequence[_Subject], case: tuple[int, int], energies: Energies, say: Progress
+) -> None:
+    """Whole answers; an inference is the answer to one prompt."""
+    calls = [subject.last[case][0] for subject in subjects]
+    where = f"batch size {case[0]}, {case[1]} prompt tokens"
+    tell = partial(say, f"measuring energy at {where}")
+    found = energies.measure(calls, [subject.name for subject in subjects], case, where, tell)
+    for subject, own in zip(subjects, found, strict=True):
+        subject.energies += own
+
+
 def _count(subject: _Subject, settings: Settings) -> None:
     for (batch, tokens), (run, answer) in subject.last.items():
         found = cost.count(run, answer)
@@ -192,6 +221,8 @@ def _candidate(subject: _Subject) -> Candidate:
         operators={},
         answered=subject.answered,
         engine=subject.session.engine,
+        energy="measured" if subject.energies else NOT_MEASURED,
+        energies=subject.energies,
     )
 
 

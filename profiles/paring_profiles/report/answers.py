@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from paring_profiles.report import quantities
+from paring_profiles.report import energy, quantities
 from paring_profiles.report.rows import (
     Cell,
     Group,
@@ -70,6 +70,7 @@ def _rows(profile: Profile, place: Place) -> list[Row]:
             cells(found, lambda a: Cell(quantities.in_bytes(a.buffer_bytes))),
         ),
         *_mac_rows(profile, place),
+        *energy.measured_rows(profile, place),
     ]
 
 

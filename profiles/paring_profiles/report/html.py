@@ -8,7 +8,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from paring_profiles.report import answers, details, experts, pictures, plots, questions, robustness, tables
+from paring_profiles.report import (
+    answers,
+    details,
+    energy,
+    experts,
+    pictures,
+    plots,
+    questions,
+    robustness,
+    tables,
+)
 from paring_profiles.report import curve as curves
 from paring_profiles.report.drawing import Plot
 from paring_profiles.report.headline import headline, others
@@ -93,6 +103,7 @@ def _context(profile: Profile, curve: dict[str, Any] | None) -> dict[str, Any]:
         "expert_tables": experts.share_tables(profile),
         "machine": details.machine_rows(profile.machine),
         "settings": details.settings_rows(profile),
+        "meters": energy.meter_rows(profile),
         "methods": details.methods(profile),
         "method": details.method(profile),
     }

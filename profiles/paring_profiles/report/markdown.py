@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paring_profiles.report import answers, details, experts, questions, robustness, tables
+from paring_profiles.report import answers, details, energy, experts, questions, robustness, tables
 from paring_profiles.report.headline import headline, others
 from paring_profiles.report.marks import code as _code
 from paring_profiles.report.marks import fence as _fence
@@ -95,6 +95,7 @@ def _conditions(profile: Profile) -> list[str]:
     lines = ["## Conditions", "", details.method(profile), "", *_bullets(details.methods(profile)), ""]
     lines += _table(tables.Table(("Machine", ""), tuple(details.machine_rows(profile.machine))))
     lines += _table(tables.Table(("Setting", ""), tuple(details.settings_rows(profile))))
+    lines += _table(tables.Table(("Energy meter", ""), tuple(energy.meter_rows(profile))))
     versions = tuple(sorted(profile.tools.items()))
     lines += _table(tables.Table(("Tool", "Version"), versions))
     return [*lines, f"Measured {_text(profile.created)}."]

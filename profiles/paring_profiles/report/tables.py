@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from paring_profiles.report import answers, quantities
+from paring_profiles.report import answers, energy, quantities
 from paring_profiles.report.rows import (
     ABSENT,
     Cell,
@@ -34,7 +34,7 @@ def before_after(profile: Profile) -> list[Group]:
         groups = answers.groups(profile)
     else:
         groups = [
-            Group(f"Batch {case[0]}", tuple(_latency_rows(profile, case) + _ratio_rows(profile, case)))
+            Group(f"Batch {case[0]}", tuple(_latency_rows(profile, case) + _other_rows(profile, case)))
             for case in cases(profile)
         ]
     return [*groups, Group("The artifact", tuple(_artifact_rows(profile)))]
@@ -53,6 +53,12 @@ def _latency_rows(profile: Profile, case: Case) -> list[Row]:
             Row("Throughput", kind, cells(kept, _throughput)),
         ]
     return rows
+
+
+def _other_rows(profile: Profile, case: Case) -> list[Row]:
+    """Ratios and counts, then energy: measured, and below, apart, modelled."""
+    measured = energy.measured_rows(profile, case[:2])
+    return [*_ratio_rows(profile, case), *measured, *energy.modelled_rows(profile, case[0])]
 
 
 def _throughput(latency: Latency) -> Cell:
@@ -97,13 +103,8 @@ def _artifact_rows(profile: Profile) -> list[Row]:
         Row("Time to load", "measured", load),
         Row("Parity with the source", "measured", tuple(_parity(c.parity) for c in every)),
         *_quality_rows(every),
-        *([] if any(c.answered for c in every) else [_energy_row(every)]),
+        *energy.absent_rows(every),
     ]
-
-
-def _energy_row(candidates: list[Candidate]) -> Row:
-    known = any(candidate.energy != "not measured" for candidate in candidates)
-    return Row("Energy", "measured" if known else "", tuple(Cell(c.energy) for c in candidates))
 
 
 def _optional(

@@ -94,6 +94,7 @@ def _compare_files(profiles: list[str], json: bool) -> None:
         for row in found.rows
     ]
     table("recorded, measured", ("model", "when", "case", "p50 ms", "95 % interval"), measured)
+    _show_energy(found)
     ratios = [
         [
             row.candidate,
@@ -108,6 +109,15 @@ def _compare_files(profiles: list[str], json: bool) -> None:
     ]
     columns = ("model", "against", "case", "speed-up", "95 % interval", "measured", "verdict")
     table("comparisons", columns, ratios)
+
+
+def _show_energy(found: Any) -> None:
+    """Of each candidate once; measured and modelled in columns of their own."""
+    from paring_profiles.report import energy
+
+    once = {row.label: row.candidate for row in found.rows}
+    shown = energy.side_by_side(list(once.values()), list(once))
+    table("recorded energy an inference", shown.header, shown.rows)
 
 
 def _case(of: Any) -> str:

@@ -178,6 +178,19 @@ def _openvino() -> Finding:
     return _try("OpenVINO", "openvino", "openvino", use)
 
 
+def _energy_meters() -> Finding:
+    """Every meter, present or not: `pip` mends few of them."""
+    from paring_profiles.meters import meters
+
+    every = meters()
+    present = [f"{name} measures {found.covers}" for name, found in every.items() if found.why_not is None]
+    absent = [f"{name}: {found.why_not}" for name, found in every.items() if found.why_not is not None]
+    detail = "\n".join([*present, *absent]) if present else "\n".join(["energy is not measured", *absent])
+    mends = [f"{name}: {found.mend}" for name, found in every.items() if found.mend is not None]
+    state = "works" if present else "missing"
+    return Finding("energy meters", state, detail, "\n".join(mends) or None)
+
+
 def _version_of(module: str) -> str:
     return str(import_module(module).__version__)
 
@@ -203,4 +216,5 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _tensorrt,
     _tvm,
     _openvino,
+    _energy_meters,
 )

@@ -21,6 +21,7 @@ class Kind(str, enum.Enum):
     exporters = "exporters"
     engines = "engines"
     devices = "devices"
+    meters = "meters"
     chips = "chips"
     sources = "sources"
     data = "data"
@@ -35,7 +36,7 @@ def show(
     kind: Annotated[Kind | None, typer.Argument(help="one kind; all when left out")] = None,
     json: Json = False,
 ) -> None:
-    """List transforms, exporters, engines, devices, chips, sources and data, each with its why-not.
+    """List transforms, exporters, engines, devices, meters, chips, sources and data, each with its why-not.
 
     `list transforms` alone also tells each transform's recipe keys and their defaults.
     """
@@ -117,6 +118,20 @@ def _devices() -> list[dict[str, Any]]:
     ]
 
 
+def _meters() -> list[dict[str, Any]]:
+    from paring_profiles.meters import meters, modules
+
+    reads = {name: module.RESOLUTION for name, module in modules().items()}
+    return [
+        {
+            "name": name,
+            "about": f"energy of {found.covers}; {reads[name]}",
+            "why_not": found.sentence(),
+        }
+        for name, found in meters().items()
+    ]
+
+
 def _chips() -> list[dict[str, Any]]:
     from paring_profiles.neuromorphic.chip import chip, chips
 
@@ -163,6 +178,7 @@ FINDERS: dict[Kind, Callable[[], list[dict[str, Any]]]] = {
     Kind.exporters: _exporters,
     Kind.engines: _engines,
     Kind.devices: _devices,
+    Kind.meters: _meters,
     Kind.chips: _chips,
     Kind.sources: _sources,
     Kind.data: _data,

@@ -49,13 +49,24 @@ def profile(
     image: Annotated[
         Path | None, typer.Option(help="vision-language models: see this file; default: random pixels")
     ] = None,
+    energy: Annotated[
+        str,
+        typer.Option(help="meters: auto (all that are present), none, or one of `paring list meters`"),
+    ] = "auto",
+    energy_csv: Annotated[
+        Path | None,
+        typer.Option(help="log that an external meter's program writes meanwhile: CSV with time and watts"),
+    ] = None,
+    energy_csv_offset: Annotated[
+        float, typer.Option(help="seconds to add to that log's times to get this machine's")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="of the inputs and of the order")] = 0,
     store: Store = None,
     no_store: NoStore = False,
     label: Label = None,
     json: Json = False,
 ) -> None:
-    """Measure latency, memory and cost of artifacts side by side, interleaved in one process."""
+    """Measure latency, memory, energy and cost of artifacts side by side, interleaved in one process."""
     import psutil
 
     if output is not None and output.exists() and not output.is_dir():
@@ -72,6 +83,9 @@ def profile(
         "new_tokens": new_tokens,
         "text": None if text is None else str(text),
         "image": None if image is None else str(image),
+        "energy": energy,
+        "energy_csv": None if energy_csv is None else str(energy_csv),
+        "energy_csv_offset_s": energy_csv_offset,
     }
     paths = [item.removeprefix("onnx:") for item in artifacts]
     told, to = labels(label), usable(store, no_store)
@@ -153,8 +167,23 @@ def show(found: Any) -> None:
     columns += ("MMACs", "speed-up", "ideal", "realised")
     table(f"latency, measured, {found.settings.threads} threads", columns, rows)
     _show_caches(found)
+    _show_energy(found)
     for sentence in found.noise:
         console.print(f"noise     {sentence}", soft_wrap=True)
+
+
+def _show_energy(found: Any) -> None:
+    """Energy, measured and modelled in columns of their own; then what the meters said."""
+    from paring_profiles.report import energy
+
+    shown = energy.side_by_side(found.candidates)
+    table("energy an inference", shown.header, shown.rows)
+    measured = any(candidate.energies for candidate in found.candidates)
+    for state in found.meters:
+        if state.why_not and not measured:
+            console.print(f"meter     {state.name}: {state.why_not}", soft_wrap=True, markup=False)
+        for sentence in state.said:
+            console.print(f"meter     {state.name}: {sentence}", soft_wrap=True, markup=False)
 
 
 def _show_caches(found: Any) -> None:
