@@ -69,8 +69,11 @@ def trial(number: int, answers: np.ndarray, rng: np.random.Generator) -> Trial:
         worker="process 4711",
         seconds=41.5,
     )
-    ended = {21: ("refused", "evit: model.blocks.3: no class token"), 22: ("pruned", "12 pp lost on 200 images"),
-             23: ("failed", "its process was killed: out of memory")}  # fmt: skip
+    ended = {
+        21: ("refused", "evit: model.blocks.3: no class token"),
+        22: ("pruned", "12 pp lost on 200 images"),
+        23: ("failed", "its process was killed: out of memory"),
+    }
     if number in ended:
         return dataclasses.replace(made, state=ended[number][0], reason=ended[number][1], stage="convert")
     faster = {"fp32": 1.0, "int8": 0.62, "int4": 0.55}[precision]

@@ -1,4 +1,4 @@
-"""The report as CSV: a row a variant; of every figure value, low and high, in the unit that its head names."""
+"""The report as CSV: a row a variant; every figure with its ends, in the unit that the head names."""
 
 from __future__ import annotations
 

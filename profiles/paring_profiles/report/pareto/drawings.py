@@ -1,4 +1,4 @@
-"""Small pictures beside the scatter: realised against ideal, tokens per layer, the modelled energy by part."""
+"""Small pictures: realised against ideal, tokens per layer, the modelled energy by part."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def realised(variants: Sequence[Variant]) -> Plot | None:
     parts.append(f'<path class="one" d="M{unit:.1f} 14V{bottom}"/>')
     parts.append(f'<text class="muted" x="{unit:.1f}" y="{bottom + 14}" text-anchor="middle">1×</text></svg>')
     caption = (
-        "Solid: the ratio of measured latencies, with its interval. Hollow: the ratio of multiply-accumulates,"
+        "Solid: the ratio of measured latencies, with its interval. Hollow: that of multiply-accumulates,"
         " counted, which is what the operations promise."
     )
     return Plot("".join(parts), title, caption + _left_out(variants, rows))
@@ -83,11 +83,9 @@ def tokens(variant: Variant, baseline: Variant | None) -> Plot | None:
     for counts, look in ((base, "base"), (own, "own")):
         if counts:
             wide = (WIDTH - left) / layers
-            steps = [
-                f"{'M' if i == 0 else 'L'}{left + i * wide:.1f} {bottom - (bottom - top) * c / most:.1f}h{wide:.1f}"
-                for i, c in enumerate(counts)
-            ]
-            parts.append(f'<path class="step {look}" d="{"".join(steps)}"/>')
+            heights = [bottom - (bottom - top) * count / most for count in counts]
+            steps = "L".join(f"{left + i * wide:.1f} {at:.1f}h{wide:.1f}" for i, at in enumerate(heights))
+            parts.append(f'<path class="step {look}" d="M{steps}"/>')
     said = f"layers 1 to {layers}" + ("; dashed: the baseline" if base else "")
     parts.append(f'<text class="muted" x="{left}" y="{height - 12}">{said}</text></svg>')
     return Plot("".join(parts), title)
@@ -115,9 +113,8 @@ def energy(variants: Sequence[Variant]) -> Plot | None:
         parts.append(f'<text class="name" x="{WIDTH}" y="{y + 12}" text-anchor="end">{told}</text>')
         for part in present:
             wide = unit * one.modelled_uj.get(part, 0.0)
-            parts.append(
-                f'<rect class="part-{PARTS.index(part)}" x="{x:.1f}" y="{y + 17}" width="{wide:.1f}" height="11"/>'
-            )
+            box = f'x="{x:.1f}" y="{y + 17}" width="{wide:.1f}" height="11"'
+            parts.append(f'<rect class="part-{PARTS.index(part)}" {box}/>')
             x += wide
     parts.append("</svg>")
     return Plot("".join(parts), title, f"{rows[0].modelled_method}. No machine used this energy.")

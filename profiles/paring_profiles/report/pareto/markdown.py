@@ -20,8 +20,8 @@ def markdown(report: Report) -> str:
     ahead = [one for one in ready if one.place in ("on", "maybe") or one.baseline]
     parts += ["### The front", "", *table_lines(_table(report, ahead))]
     parts += [
-        "Figures with their 95 % intervals. On the front: undominated in at least 97.5 % of resamples; perhaps"
-        " on the front: the intervals do not decide.",
+        "Figures with their 95 % intervals. On the front: undominated in at least 97.5 % of resamples;"
+        " perhaps on the front: the intervals do not decide.",
         "",
     ]
     others = [one for one in ready if one not in ahead]

@@ -1,4 +1,4 @@
-"""Scales of a scatter: where a value lies between 0 and 1, and the ticks, decided here and not in the browser."""
+"""Scales of a scatter: where a value lies between 0 and 1, and the ticks. The browser decides neither."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _mark(
         bars = f"M{ends[0]:.1f} 0H{ends[1]:.1f}M0 {tips[0]:.1f}V{tips[1]:.1f}"
     number = "" if one.baseline else escape(one.key)
     return (
-        f'{head} aria-label="{said}"{place}{hidden}><title>{said}</title><path class="bars" d="{bars}"/>{ring}'
-        f'<path class="hit" d="{RING}"/><path class="mark" d="{MARKS[kind]}"/>'
+        f'{head} aria-label="{said}"{place}{hidden}><title>{said}</title>'
+        f'<path class="bars" d="{bars}"/>{ring}<path class="hit" d="{RING}"/><path class="mark" d="{MARKS[kind]}"/>'
         f'<text x="9" y="-8">{number}</text></a>'
     )
