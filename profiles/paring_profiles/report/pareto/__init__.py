@@ -16,17 +16,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from paring_profiles.report.pareto import html
+from paring_profiles.report.pareto.beside import pictures_of
 from paring_profiles.report.pareto.csv_file import to_csv
+from paring_profiles.report.pareto.from_store import Asked, from_store
 from paring_profiles.report.pareto.from_sweep import from_sweep
-from paring_profiles.report.pareto.html import Extras
-from paring_profiles.report.pareto.markdown import markdown
+from paring_profiles.report.pareto.html import Extras, render
+from paring_profiles.report.pareto.markdown_file import markdown
 from paring_profiles.report.pareto.page import Report
 from paring_profiles.report.pareto.schema import report_schema, schema_text
 from paring_profiles.whole import write_whole
 from paring_runtimes.errors import OutputError
 
-__all__ = ["Extras", "Paths", "Report", "from_sweep", "report_schema", "schema_text", "to_json", "write"]
+__all__ = [
+    "CSV",
+    "JSON",
+    "MARKDOWN",
+    "Asked",
+    "Extras",
+    "Paths",
+    "Report",
+    "from_store",
+    "from_sweep",
+    "markdown",
+    "pictures_of",
+    "render",
+    "report_schema",
+    "schema_text",
+    "to_csv",
+    "to_json",
+    "write",
+]
 
 HTML, MARKDOWN, CSV, JSON = "index.html", "report.md", "report.csv", "report.json"
 
@@ -60,7 +79,7 @@ def write(report: Report, folder: Path, extras: Mapping[str, Extras] | None = No
         paths.json: to_json(report),
         paths.csv: to_csv(report),
         paths.markdown: markdown(report),
-        paths.html: html.render(report, extras),
+        paths.html: render(report, extras),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from paring_profiles.report.pareto.page import Variant
 
 WIDTH = 374  # units, and pixels on a phone: text keeps its size
 _ROW = 42
-MOST = 24  # bars in one picture; the table holds the rest
+MOST = 12  # bars in one picture; the table holds the rest
 PARTS = ("operations", "dram", "buffer", "network", "registers")
 
 
@@ -34,13 +34,15 @@ def realised(variants: Sequence[Variant]) -> Plot | None:
     unit = (WIDTH - 8) / (1.04 * largest)
     title = "Realised and ideal speed-up"
     parts = [_open(_ROW * len(rows) + 24, title)]
+    bottom = _ROW * len(rows)
+    parts.append(f'<path class="one" d="M{unit:.1f} 14V{bottom}"/>')
     for index, one in enumerate(rows):
         gain, top = one.gain, index * _ROW
         assert gain is not None
         assert gain.ideal is not None
         share = f"{quantities.ratio(gain.realised)} of {quantities.ratio(gain.ideal)}"
         low, high = unit * gain.low, unit * gain.high
-        parts.append(f'<text class="name" x="0" y="{top + 12}">{_name(one, 34)}</text>')
+        parts.append(f'<text class="name" x="0" y="{top + 12}">{_name(one, 40)}</text>')
         parts.append(f'<text class="name" x="{WIDTH}" y="{top + 12}" text-anchor="end">{share}</text>')
         parts.append(
             f'<rect class="solid" x="0" y="{top + 17}" width="{unit * gain.realised:.1f}" height="8"/>'
@@ -49,8 +51,6 @@ def realised(variants: Sequence[Variant]) -> Plot | None:
         parts.append(
             f'<rect class="hollow" x="0.5" y="{top + 27}" width="{unit * gain.ideal:.1f}" height="7"/>'
         )
-    bottom = _ROW * len(rows)
-    parts.append(f'<path class="one" d="M{unit:.1f} 14V{bottom}"/>')
     parts.append(f'<text class="muted" x="{unit:.1f}" y="{bottom + 14}" text-anchor="middle">1×</text></svg>')
     caption = (
         "Solid: the ratio of measured latencies, with its interval. Hollow: that of multiply-accumulates,"
@@ -76,7 +76,8 @@ def tokens(variant: Variant, baseline: Variant | None) -> Plot | None:
     title = "Tokens per layer"
     parts = [_open(height, f"{title}: {', '.join(map(str, own))}")]
     bottom = height - 32
-    for value in sorted({0, most, min(own)}):
+    marks = [0, most] + ([min(own)] if 0.12 * most < min(own) < 0.88 * most else [])
+    for value in marks:
         at = bottom - (bottom - top) * value / most
         parts.append(f'<path class="rule" d="M{left} {at:.1f}H{WIDTH}"/>')
         parts.append(f'<text class="muted" x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{value}</text>')
@@ -117,4 +118,6 @@ def energy(variants: Sequence[Variant]) -> Plot | None:
             parts.append(f'<rect class="part-{PARTS.index(part)}" {box}/>')
             x += wide
     parts.append("</svg>")
-    return Plot("".join(parts), title, f"{rows[0].modelled_method}. No machine used this energy.")
+    left = sum(bool(one.modelled_uj) for one in variants) - len(rows)
+    more = f" {left} more are in their own sections." if left else ""
+    return Plot("".join(parts), title, f"{rows[0].modelled_method}. No machine used this energy." + more)

@@ -44,10 +44,11 @@ def from_sweep(
     devices = list(dict.fromkeys([one.device for one in sweep.baselines] + [t.device for t in sweep.trials]))
     bases = {one.device: _baseline(one, sweep, looker, len(devices) > 1) for one in sweep.baselines}
     standings = {one.trial: one for one in sweep.front}
+    telling = _telling(sweep.trials)
     variants = []
     for trial in sweep.trials:
         say(f"trial {trial.number}")
-        variants.append(_variant(trial, sweep, looker, standings.get(trial.number)))
+        variants.append(_variant(trial, sweep, looker, standings.get(trial.number), telling))
     variants.sort(key=lambda one: (_PLACES.index(one.place), -(one.probability or 0.0), int(one.key)))
     every = [*bases.values(), *variants]
     axes = axes_of([one.measure for one in sweep.objectives], every)
@@ -113,7 +114,15 @@ def _baseline(base: Baseline, sweep: Sweep, looker: Looker, several: bool) -> Va
     )
 
 
-def _variant(trial: Trial, sweep: Sweep, looker: Looker, standing: Standing | None) -> Variant:
+def _telling(trials: Sequence[Trial]) -> set[str]:
+    """Parameters in which trials differ."""
+    names = {name for trial in trials for name in trial.params}
+    return {name for name in names if len({repr(trial.params.get(name)) for trial in trials}) > 1}
+
+
+def _variant(
+    trial: Trial, sweep: Sweep, looker: Looker, standing: Standing | None, telling: set[str]
+) -> Variant:
     seen = looker.look(trial.artifact)
     base = next((one for one in sweep.baselines if one.device == trial.device), None)
     recipe, untold = _recipe(trial, sweep.recipe, seen)
@@ -127,7 +136,7 @@ def _variant(trial: Trial, sweep: Sweep, looker: Looker, standing: Standing | No
     ]
     return Variant(
         key=str(trial.number),
-        name=name_of(trial),
+        name=name_of(trial, telling),
         group=trial.device,
         baseline=False,
         state=trial.state,
@@ -153,15 +162,17 @@ def _variant(trial: Trial, sweep: Sweep, looker: Looker, standing: Standing | No
     )
 
 
-def name_of(trial: Trial) -> str:
-    """A trial's point in a few words; keys keep their last part where that is enough."""
-    short = [str(name).rpartition(".")[2] for name in trial.params]
+def name_of(trial: Trial, telling: set[str]) -> str:
+    """A trial's point in a few words; keys keep their last part where that is enough.
+
+    `telling` are the parameters that tell trials apart; without any, all are told.
+    """
+    params = {name: value for name, value in trial.params.items() if name in telling} or trial.params
+    short = [str(name).rpartition(".")[2] for name in params]
     told = []
-    for last, (name, value) in zip(short, trial.params.items(), strict=True):
+    for last, (name, value) in zip(short, params.items(), strict=True):
         told.append(f"{last if short.count(last) == 1 else name} {value}")
-    if "engine" not in trial.params:
-        told.append(f"on {trial.engine}")
-    return ", ".join(told)
+    return ", ".join(told) or f"on {trial.engine}"
 
 
 def _recipe(trial: Trial, base: dict[str, Any], seen: Seen) -> tuple[dict[str, Any], list[str]]:

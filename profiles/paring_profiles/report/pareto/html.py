@@ -6,12 +6,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 from paring_profiles.report import html, pictures
 from paring_profiles.report.drawing import Plot
+from paring_profiles.report.needle_tables import HeatMap
 from paring_profiles.report.pareto import drawings, tables
 from paring_profiles.report.pareto.page import Report, Variant
 from paring_profiles.report.pareto.scatter import MARKS, PLACES, RING, Scatter, kind_of, scatter
@@ -34,6 +35,7 @@ class Described:
     energy: Plot | None
     strips: Sequence[pictures.Strip]
     plots: Sequence[Plot]
+    maps: Sequence[HeatMap]
     facts: list[list[str]]
 
 
@@ -42,7 +44,8 @@ class Extras:
     """Pictures of one variant beside its figures: what is kept of sample images, and plots of other runs."""
 
     strips: Sequence[pictures.Strip] = ()
-    plots: Sequence[Plot] = field(default=())
+    plots: Sequence[Plot] = ()
+    maps: Sequence[HeatMap] = ()
 
 
 def render(report: Report, extras: Mapping[str, Extras] | None = None) -> str:
@@ -128,6 +131,7 @@ def _described(
         energy=energy if not one.baseline else None,
         strips=extras.strips,
         plots=extras.plots,
+        maps=extras.maps,
         facts=[*([["artifact", one.artifact]] if one.artifact else []), *one.facts],
     )
 

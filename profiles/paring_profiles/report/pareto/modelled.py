@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from paring_profiles.ledger import prices
 from paring_profiles.report.pareto.page import Axis, Constant, ModelledNumber, Variant
 
+ENERGY = "energy_modelled"  # what names of the ledger's figures begin with
 NO_RANGE = "the source gives none"
 _PARTS = {
     "operations": "arithmetic",
@@ -39,8 +40,7 @@ def modelled_numbers(variants: Sequence[Variant], axes: Sequence[Axis]) -> list[
 
 def constants(variants: Sequence[Variant]) -> list[Constant]:
     """What the ledger charges, where a variant's energy is the ledger's."""
-    names = ("energy_modelled_uj",)
-    used = any(one.modelled_uj or any(name in one.figures for name in names) for one in variants)
+    used = any(one.modelled_uj or any(n.startswith(ENERGY) for n in one.figures) for one in variants)
     if not used:
         return []
     chip = prices()

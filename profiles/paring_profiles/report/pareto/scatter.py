@@ -60,7 +60,9 @@ def scatter(report: Report) -> Scatter | None:
         "x": x.name,
         "y": y.name,
         "group": groups[0],
-        "axes": {axis.name: {"label": _titled(axis), "less": axis.minimise} for axis in axes},
+        "axes": {
+            axis.name: {"option": label(axis), "label": _titled(axis), "less": axis.minimise} for axis in axes
+        },
         "scales": {
             group: {name: one.ticks for name, one in of_group.items()} for group, of_group in scales.items()
         },
@@ -168,6 +170,6 @@ def _mark(
     number = "" if one.baseline else escape(one.key)
     return (
         f'{head} aria-label="{said}"{place}{hidden}><title>{said}</title>'
-        f'<path class="bars" d="{bars}"/>{ring}<path class="hit" d="{RING}"/><path class="mark" d="{MARKS[kind]}"/>'
-        f'<text x="9" y="-8">{number}</text></a>'
+        f'<path class="bars" d="{bars}"/>{ring}<path class="hit" d="{RING}"/>'
+        f'<path class="mark" d="{MARKS[kind]}"/><text x="9" y="-8">{number}</text></a>'
     )
