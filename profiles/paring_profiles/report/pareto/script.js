@@ -168,7 +168,8 @@
   // Numbers beside the front's points, where none lies over another or over a point.
   const label = () => {
     const taken = [...places.values()].map(([left, top]) => [left - 7, top - 7, left + 7, top + 7]);
-    for (const point of [...points].reverse()) {
+    const ringed = (point) => Number(Boolean($(".ring", point))); // these are told first
+    for (const point of [...points].reverse().sort((a, b) => ringed(b) - ringed(a))) {
       const text = $("text", point), at = places.get(point.dataset.key);
       if (!at || !text.textContent) continue;
       const box = [at[0] + 9, at[1] - 19, at[0] + 11 + 7 * text.textContent.length, at[1] - 7];
