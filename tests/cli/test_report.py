@@ -50,8 +50,8 @@ def folder(tmp_path: Path) -> Path:
     base, when = Baseline("", "onnxruntime", "cpu", figures(1.0, 2e6)), "2026-01-02T03:04:05+00:00"
     settings = SweepSettings(1, 1, 10, 0.1, 0, "grid", 3, None, 200, 60.0)
     found = Sweep(
-        when, when, "complete", {"cpu": MACHINE}, {}, {"model": "timm:x"}, {}, 3, objectives, settings, [base],
-        trials, front(trials, [base], objectives, 0),
+        when, when, "complete", {"cpu": MACHINE}, {}, {"model": "timm:x"}, {}, 3, objectives, settings,
+        [base], trials, front(trials, [base], objectives, 0),
     )  # fmt: skip
     write_sweep(found, tmp_path / "sweep")
     return tmp_path / "sweep"
@@ -91,7 +91,6 @@ def test_what_is_wrong_is_said_and_nothing_is_written(
     (tmp_path / "taken").write_text("mine")
     places = {"SWEEP": folder, "OUT": tmp_path / "out", "FILE": tmp_path / "taken"}
     done = CliRunner().invoke(app(), ["report", *(str(places.get(one, one)) for one in arguments)])
-    assert done.exit_code == 2 or said == "cannot be read"
     assert done.exit_code != 0
     assert said in " ".join((done.output + str(done.exception)).split()).replace("│ ", "").replace(" │", "")
     assert not (tmp_path / "out").exists()
