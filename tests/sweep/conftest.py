@@ -47,6 +47,14 @@ class HerePool:
         self._done.clear()
 
 
+@pytest.fixture(autouse=True)
+def own_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The lock of the machine is this test's own: it waits for no sweep that runs here besides."""
+    monkeypatch.setattr("paring.sweep.locks._place", lambda: tmp_path / "machine.lock")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # of the processes that it starts
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # Ray's sockets have short names
+
+
 @pytest.fixture
 def here() -> type[HerePool]:
     """Makes pools that do each job at once, in this process."""

@@ -123,14 +123,14 @@ def job_of(made: Plan, factory: str, tmp_path: Path) -> Job:
 
 def test_a_process_that_is_killed_is_lost_alone(plan: Callable[..., Plan], tmp_path: Path) -> None:
     job = job_of(plan(), "import os\ndef own():\n    os.kill(os.getpid(), 9)\n", tmp_path)
-    found = outcome_from(run_apart(job.as_dict(), 120))
+    found = outcome_from(run_apart(job.as_dict(), 600))
     assert (found.state, found.lost) == ("failed", True)
     assert "SIGKILL" in found.reason
 
 
 def test_a_crash_and_a_time_limit_are_told(plan: Callable[..., Plan], tmp_path: Path) -> None:
     crash = job_of(plan(), "def own():\n    raise OSError('no such thing')\n", tmp_path)
-    found = outcome_from(run_apart(crash.as_dict(), 120))
+    found = outcome_from(run_apart(crash.as_dict(), 600))
     assert found.state in ("refused", "failed")
     assert "no such thing" in found.reason
     slow = outcome_from(run_apart(crash.as_dict(), 0.2))

@@ -171,8 +171,8 @@ def _sentences(first: Trial, second: Trial | None, goal: Named, fitting: int, tr
     own = first.measure(goal.measure)
     assert own is not None
     said = [
-        f"Trial {first.number} has the least {goal.title}, {interval(own, goal)}, of {fitting} trials out of"
-        f" {trials} that keep to all constraints."
+        f"Trial {first.number} has the least {goal.title}, {interval(own, goal)}, of those that keep to all"
+        f" constraints ({fitting} of {trials} trials)."
     ]
     if second is None:
         said.append("No other trial keeps to them.")

@@ -92,8 +92,8 @@ def _standings(
 def _dominators(values: Values, index: int) -> NDArray[np.bool_]:
     """(resamples, trials, objectives), small is good -> (resamples, trials): who dominates trial `index`."""
     own = values[:, index : index + 1]
-    found: NDArray[np.bool_] = (values <= own).all(axis=2) & (values < own).any(axis=2)
-    return found
+    no_worse, better = (values <= own).all(axis=2), (values < own).any(axis=2)
+    return np.asarray(no_worse & better)
 
 
 def _signed(trial: Trial, objective: Objective, final: bool) -> Measure:
@@ -122,7 +122,7 @@ def _draws(
     above = np.array([(one.high - one.value) / _Z for one in figures])
     below = np.array([(one.value - one.low) / _Z for one in figures])
     value = np.array([one.value for one in figures])
-    return value + np.where(z > 0, z * above, z * below)
+    return np.asarray(value + np.where(z > 0, z * above, z * below))
 
 
 def _joint(trials: Sequence[Trial], baseline: Baseline | None, rng: np.random.Generator) -> Values | None:

@@ -17,6 +17,7 @@ from paring_profiles.sweep import (
     recommend,
     write_sweep,
 )
+from paring_profiles.sweep.schema import sweep_schema
 from paring_runtimes.errors import ArtifactError, InputError
 
 PRESENT = {
@@ -139,6 +140,12 @@ def test_a_sweep_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"schema_version": 1', '"schema_version": 2'))
     with pytest.raises(ArtifactError, match="upgrade paring"):
         read_sweep(file)
+
+
+def test_the_schema_tells_every_field() -> None:
+    schema = sweep_schema()
+    assert set(schema["properties"]) == {field.name for field in dataclasses.fields(Sweep)}
+    assert set(schema["$defs"]["Trial"]["properties"]) == {field.name for field in dataclasses.fields(Trial)}
 
 
 def test_nothing_complete_is_nothing_to_recommend() -> None:

@@ -191,6 +191,14 @@ def _energy_meters() -> Finding:
     return Finding("energy meters", state, detail, "\n".join(mends) or None)
 
 
+def _optuna() -> Finding:
+    return _try("sweeps", "sweep", "optuna", lambda: f"optuna {_version_of('optuna')}")
+
+
+def _ray() -> Finding:
+    return _try("sweeps over a cluster", "ray", "ray", lambda: f"ray {_version_of('ray')}")
+
+
 def _version_of(module: str) -> str:
     return str(import_module(module).__version__)
 
@@ -217,4 +225,6 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _tvm,
     _openvino,
     _energy_meters,
+    _optuna,
+    _ray,
 )

@@ -24,12 +24,18 @@ def schema(
     space: Annotated[
         bool, typer.Option("--space", help="that of a sweep's space file", show_default=False)
     ] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="that of sweep.json", show_default=False)] = False,
     json: Annotated[bool, typer.Option("--json", help="as without: it is JSON", show_default=False)] = False,
 ) -> None:
-    """Print the JSON Schema of a recipe, or of a sweep's space, for editors and for reading."""
+    """Print the JSON Schema of a recipe, a sweep's space or its results, for editors and for reading."""
     from ..recipe import recipe_schema
 
     with extras("a recipe's transforms"):
+        if sweep:
+            from paring_profiles.sweep.schema import sweep_schema
+
+            print_json(sweep_schema())
+            return
         if space:
             from ..sweep import space_schema
 

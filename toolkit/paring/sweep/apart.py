@@ -13,14 +13,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from paring_profiles.records import write_whole
-
-from .jobs import Job, Outcome, job_from, outcome_from
+from .jobs import Outcome, outcome_from
 
 _RUNNING: set[subprocess.Popen[bytes]] = set()
 LAST_LINES = 40  # of what a process wrote before it failed
@@ -41,7 +38,7 @@ def run_apart(told: dict[str, Any], timeout_s: float, worker: str = "") -> dict[
 
 def _wait(job: Path, outcome: Path, log: Path, timeout_s: float) -> tuple[int, bool]:
     """Start the process, wait for its end; its exit status, and whether it ran out of time."""
-    command = [sys.executable, "-m", "paring.sweep.apart", str(job), str(outcome)]
+    command = [sys.executable, "-m", "paring.sweep", str(job), str(outcome)]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -98,36 +95,3 @@ def _read(outcome: Path, code: int, timed_out: bool, timeout_s: float, log: Path
         return Outcome("failed", f"its process was killed by {name}{hint}", "process", lost=True)
     last = lines[-1] if lines else f"exit status {code}"
     return Outcome("failed", f"its process ended: {last}", "process", log="\n".join(lines))
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone: its end of the pipe closes."""
-
-    def watch() -> None:
-        while os.read(sys.stdin.fileno(), 1):
-            pass
-        if hasattr(os, "killpg"):
-            os.killpg(os.getpid(), signal.SIGKILL)  # what this process started goes too
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def main(job: str, outcome: str) -> None:
-    """Do the job of one file and write its outcome into another, whole or not at all."""
-    _end_with_parent()
-    from .work import work
-
-    told: Job = job_from(json.loads(Path(job).read_text(encoding="utf-8")))
-    try:
-        found = work(told, lambda stage: print(stage, flush=True))
-    except Exception as error:
-        import traceback
-
-        traceback.print_exc()
-        found = Outcome("failed", f"{type(error).__name__}: {error}".splitlines()[0], "crash")
-    write_whole(outcome, json.dumps(dataclasses.asdict(found)))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

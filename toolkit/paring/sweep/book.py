@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import shutil
 import time
 from pathlib import Path
+from typing import TypeVar
 
 from paring.recipe import dump_recipe
 from paring_profiles.records import decode, write_whole
@@ -21,6 +23,7 @@ from paring_runtimes.errors import ArtifactError, OutputError
 
 from .plan import Plan, differences, identity
 
+Record = TypeVar("Record", Trial, Baseline)
 ASKED = "asked.json"
 SHOWN_DIFFERENCES = 12
 
@@ -54,7 +57,7 @@ class Book:
             self._take_up(json.loads(asked.read_text(encoding="utf-8")))
         write_whole(asked, json.dumps(identity(self.plan), indent=1) + "\n")
         for draft in (self.folder / "artifacts").glob(".*.tmp"):  # of a process that was killed
-            _remove(draft)
+            shutil.rmtree(draft, ignore_errors=True)
 
     def _take_up(self, before: dict[str, object]) -> None:
         changed = differences(before, json.loads(json.dumps(identity(self.plan))))
@@ -71,21 +74,22 @@ class Book:
                 f"{self.folder}: holds a sweep that was asked something else; {way}. Changed:\n  {listed}"
             )
         for file in sorted((self.folder / "trials").glob("*.json")):
-            trial: Trial = self._read(Trial, file)
+            trial = self._read(Trial, file)
             self.trials[trial.number] = trial
         for file in sorted((self.folder / "baselines").glob("*.json")):
-            base: Baseline = self._read(Baseline, file)
+            base = self._read(Baseline, file)
             self.baselines[base.device] = base
         if (self.folder / FILE_NAME).is_file():
             old = read_sweep(self.folder)
             self._before_s, self.created, self.resumed = old.seconds, old.created, old.resumed + 1
             self.machines, self.tools, self.notes = dict(old.machine), old.tools, list(old.notes)
 
-    def _read(self, kind: type, file: Path) -> object:
+    def _read(self, kind: type[Record], file: Path) -> Record:
         try:
-            return decode(kind, json.loads(file.read_text(encoding="utf-8")))
+            found: Record = decode(kind, json.loads(file.read_text(encoding="utf-8")))
         except ValueError as error:
             raise ArtifactError(f"{file}: damaged: {error}") from None
+        return found
 
     def put(self, trial: Trial) -> None:
         """Write down how a trial stands now."""
@@ -155,9 +159,3 @@ def check_folder(folder: Path) -> None:
 
 def _json(value: Trial | Baseline) -> str:
     return json.dumps(dataclasses.asdict(value), indent=1, allow_nan=False) + "\n"
-
-
-def _remove(draft: Path) -> None:
-    import shutil
-
-    shutil.rmtree(draft, ignore_errors=True)

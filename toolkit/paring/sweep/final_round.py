@@ -48,6 +48,10 @@ def final_round(
         if found.state != "complete":
             book.note(f"the final round on {device} is {found.state}: {found.reason}")
             continue
+        title = f"final round on {device}: "
+        book.notes = [sentence for sentence in book.notes if not sentence.startswith(title)]
+        for sentence in found.noise:
+            book.note(title + sentence)
         for number in timed_before - {trial.number for trial in wanted}:
             book.put(dataclasses.replace(book.trials[number], final={}))
         for trial in wanted:

@@ -101,9 +101,9 @@ def check(plan: Plan) -> list[Objective]:
         InputError: a name that is none, a number that cannot be.
         RecipeError: an objective that the recipe gives no figure for.
     """
-    for what, given, known in (("sampler", plan.sampler, SAMPLERS),):
-        if given not in known:
-            raise InputError(f"{what} {given!r}{near_miss(given, known)}: expected one of {', '.join(known)}")
+    if plan.sampler not in SAMPLERS:
+        close, listed = near_miss(plan.sampler, SAMPLERS), ", ".join(SAMPLERS)
+        raise InputError(f"sampler {plan.sampler!r}{close}: expected one of {listed}")
     if plan.trials < 1:
         raise InputError(f"trials: expected at least 1, given {plan.trials}")
     if not plan.objectives or len(set(plan.objectives)) < len(plan.objectives):

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from paring.api import extras
-from paring_runtimes.errors import InputError
+from paring_runtimes.errors import EngineError, InputError
 
 from .apart import run_apart
 from .jobs import Job, Outcome, outcome_from
@@ -31,16 +31,19 @@ class RayPool:
         if address.startswith(LOCAL):
             count = _count(address)
             kinds = {kind: float(count) for kind in devices if kind != "cpu"}
-            ray.init(num_cpus=count, resources=kinds, object_store_memory=STORE_BYTES, **quiet)
+            try:
+                ray.init(num_cpus=count, resources=kinds, object_store_memory=STORE_BYTES, **quiet)
+            except Exception as error:  # Ray's own, of no kind: it gives a machine 30 s to start
+                raise EngineError(f"--ray {address}: Ray did not start here: {error}") from error
             self.slots = slots or count
         else:
             try:
                 ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-            except (ConnectionError, ValueError) as error:
+            except (ConnectionError, RuntimeError, ValueError) as error:
                 raise InputError(f"--ray {address}: no cluster answers: {error}".splitlines()[0]) from None
             self.slots = slots or sum(bool(node["Alive"]) for node in ray.nodes())
         self._check(devices)
-        # Not exported functions of this file: a worker finds it by its name, in its own installation.
+        # A function of this file, which a worker finds by its name in its own installation.
         self._run = ray.remote(max_retries=0, num_cpus=1)(run_on_worker)
         self._running: dict[Any, int] = {}
 

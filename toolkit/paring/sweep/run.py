@@ -17,7 +17,7 @@ from .locks import folder_of_one
 from .plan import Plan, baseline_engine, baseline_recipe, check, digest_of
 from .points import Candidate, Points
 from .pools import LocalPool, Pool
-from .shelf import check_storage
+from .shelf import check_storage, folder_of
 from .study import Study
 
 ATTEMPTS = 2  # of a trial whose process or worker was killed
@@ -84,7 +84,7 @@ class _Driver:
         flying: dict[int, Candidate] = {}
         while True:
             while self.pool.busy < self.pool.slots:
-                candidate = self.points.next({one.digest for one in flying.values() if one.digest})
+                candidate = self.points.next(self._in_the_making(flying))
                 if candidate is None:
                     break
                 if self._settled(candidate):
@@ -102,6 +102,11 @@ class _Driver:
                 continue
             self._end(candidate, outcome)
         final_round(self.plan, self.book, self.pool, self._job, self.progress)
+
+    def _in_the_making(self, flying: dict[int, Candidate]) -> set[str]:
+        """Digests of artifacts that a trial makes now, as far as this machine can see."""
+        digests = {one.digest for one in flying.values()}
+        return {one for one in digests if not (folder_of(self.shelf, one) / "manifest.json").is_file()}
 
     def _baselines(self) -> None:
         """Make and measure each device's baseline, once in the sweep's life."""
@@ -201,7 +206,8 @@ def told(trial: Trial, book: Book) -> str:
     for objective in book.objectives:
         found = trial.measure(objective.measure)
         if found is not None:
-            figures.append(f"{objective.name} {interval(found, MEASURES[objective.measure])}")
+            word = "drop" if objective.measure == "drop" else objective.name
+            figures.append(f"{word} {interval(found, MEASURES[objective.measure])}")
     return f"{start}: {', '.join(figures)}  [{trial.seconds:.0f} s]"
 
 

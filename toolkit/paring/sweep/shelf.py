@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paring.api import extras
-from paring_runtimes.artifact import new_artifact, read_manifest, verify_files
+from paring_runtimes.artifact import FILE_NAME, new_artifact, read_manifest, verify_files
 from paring_runtimes.decode import check_file_name
 from paring_runtimes.errors import OutputError
 
@@ -34,7 +34,7 @@ def find(shelf: Shelf, key: str) -> Path | None:
         IntegrityError: what was fetched is not what was written.
     """
     folder = folder_of(shelf, key)
-    if (folder / "manifest.json").is_file():
+    if (folder / FILE_NAME).is_file():
         return folder
     if not shelf.url:
         return None
@@ -47,12 +47,13 @@ def find(shelf: Shelf, key: str) -> Path | None:
     try:
         with new_artifact(folder) as draft:
             for name in told["files"]:
-                check_file_name(name, "files")
+                if name != FILE_NAME:
+                    check_file_name(name, "files")
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)
                 system.get_file(f"{root}/{told['folder']}/{name}", str(draft / name))
             verify_files(draft, read_manifest(draft))
     except OutputError:  # another process of this machine was faster
-        if not (folder / "manifest.json").is_file():
+        if not (folder / FILE_NAME).is_file():
             raise
     return folder
 

@@ -44,12 +44,12 @@ class Study:
     def __init__(self, plan: Plan, objectives: Sequence[Objective]) -> None:
         with extras("a sweep"):
             import optuna
+            from optuna.storages.journal import JournalFileBackend
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.plan, self.objectives, self._optuna = plan, objectives, optuna
         file = plan.output / JOURNAL
         repair(file)
-        backend = optuna.storages.journal.JournalFileBackend(str(file))
-        self._storage = optuna.storages.JournalStorage(backend)
+        self._storage = optuna.storages.JournalStorage(JournalFileBackend(str(file)))
 
     def open(self, known: Sequence[Trial], anew: bool) -> list[tuple[int, int | None]]:
         """Take up the study, or begin a new one that is told the `known` trials.
@@ -78,7 +78,8 @@ class Study:
         return [(one.number, one.user_attrs.get("number")) for one in open_trials]
 
     def _sampler(self, asked: int) -> optuna.samplers.BaseSampler:
-        samplers = self._optuna.samplers
+        from optuna import samplers
+
         seed = self.plan.seed + asked  # taken up again, it must not draw the same points again
         if self.plan.sampler == "tpe":
             return samplers.TPESampler(seed=seed, n_startup_trials=max(4, min(10, self.plan.trials // 3)))

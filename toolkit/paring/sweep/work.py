@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paring.recipe import Recipe, build_recipe
+from paring_profiles.records import decode
 from paring_profiles.result import Profile, Settings
 from paring_profiles.sweep import Measure, pack_answers, unpack_answers
 from paring_profiles.sweep.measures import modelled_energy, still_measures, timed_measures
@@ -158,9 +160,8 @@ def _answers(job: Job, recipe: Recipe, folder: Path) -> str | None:
     from paring.opening import open_images
     from paring.quality import correct
 
-    told = dict(read_manifest(folder).source["preprocess"])
-    lists = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
-    preprocess = Preprocess(**lists)
+    told = json.loads(json.dumps(read_manifest(folder).source["preprocess"]))
+    preprocess: Preprocess = decode(Preprocess, told)
     with converting(), paring_runtimes.load(folder) as session:
         data = open_images(recipe.data.source, recipe.data.limit, preprocess, recipe.model, lambda _: None)
         return pack_answers(correct(session, data, preprocess))

@@ -92,7 +92,7 @@ class Space:
                 steps += named[point[group]] if group in point else []
             texts.append(f"transforms={json.dumps(steps)}")
         engine = point.get("engine")
-        if engine in self.formats and "export.format" not in point:
+        if isinstance(engine, str) and engine in self.formats and "export.format" not in point:
             texts.append(f"export.format={self.formats[engine]}")
         special = {*self.alternatives, "engine", "device"}
         keys = {name: value for name, value in point.items() if name not in special}
