@@ -112,7 +112,8 @@ class Energy:
         mj: with the idle machine's energy subtracted; the median over windows.
         gross_mj: the same with idle included.
         domains: by part of what the meter sees, idle subtracted; some may be parts of others.
-        rounds_mj: `mj` of each window, in the order of the rounds that all candidates took in turn.
+        rounds_mj: `mj` of each window, in the order of the rounds that all candidates took in turn; None for
+            one that could not be read.
         idle_watts: median power of the idle machine between the rounds, and its smallest and largest.
         window_seconds: median length of a window.
         calls: in all windows.
@@ -126,7 +127,7 @@ class Energy:
     mj_ci95: tuple[float, float]
     gross_mj: float
     domains: dict[str, float]
-    rounds_mj: list[float]
+    rounds_mj: list[float | None]
     idle_watts: float
     idle_watts_range: tuple[float, float]
     window_seconds: float

@@ -154,6 +154,10 @@ def test_gpus_that_tell_nothing_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     silent = _vendor(monkeypatch, _gpus([0], RuntimeError("Not Supported"), counts=True))
     with pytest.raises(Refused, match=r"neither energy nor power \(a counter that reads 0; Not Supp"):
         zeus_gpus.open_meter(silent)
+    broken = _gpus([9], 1, counts=True)
+    monkeypatch.setattr(type(broken), "get_name", lambda *_: 1 / 0)
+    with pytest.raises(Refused, match=r"zeus cannot read NVML's GPUs \(division by zero\)"):
+        zeus_gpus.open_meter(_vendor(monkeypatch, broken))
     with pytest.raises(Refused, match="shows no GPU: see nvidia-smi"):
         zeus_gpus.open_meter(_vendor(monkeypatch, _gpus([], 1, counts=True)))
 

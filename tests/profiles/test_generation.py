@@ -182,10 +182,21 @@ def test_the_report_tells_phases_caches_and_steps(found: Profile) -> None:
     ):  # fmt: skip
         assert expected in page
         assert expected in text
-    assert "Energy" not in text
+    assert found.candidates[0].energies or "| Energy an answer | – | not measured |" in text
     assert f"Key-value cache after {LONG} prompt tokens" in page
     assert f"to the first token after {LONG} prompt tokens at batch 1" in headline(found)
     assert "key-value cache" in headline(found)
+
+
+def test_energy_is_of_the_answer_to_one_prompt(folders: list[Path], cpu_time_counter: None) -> None:
+    found = profile(folders[:1], replace(QUICK, batch_sizes=(2,), prompt_tokens=(SHORT,), max_seconds=20.0))
+    (told,) = found.candidates[0].energies
+    assert told.place == (2, SHORT)
+    assert 0 < told.mj < told.gross_mj
+    assert told.calls >= len(told.rounds_mj) == 8
+    text = markdown.render(found)
+    assert "| Energy an answer, rapl | measured |" in text
+    assert "not present" not in text
 
 
 def test_perplexity_is_told_before_and_after(found: Profile) -> None:

@@ -23,6 +23,19 @@ def test_what_was_written_is_read(recorded, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["p.json"]
 
 
+def test_a_profile_from_before_there_were_meters_is_read(recorded, tmp_path):
+    def older(data):
+        del data["meters"]
+        for name in ("energy", "energy_csv", "energy_csv_offset_s"):
+            del data["settings"][name]
+        for candidate in data["candidates"]:
+            del candidate["energies"], candidate["modelled_energies"]
+
+    found = read(_changed(recorded, tmp_path, older))
+    assert found == recorded
+    assert found.candidates[0].energy == "not measured"
+
+
 def test_a_failed_write_leaves_what_was_there(recorded, tmp_path):
     path = write(recorded, tmp_path / "p.json")
     broken = dataclasses.replace(recorded, tools={"x": float("nan")})

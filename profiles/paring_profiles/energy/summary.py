@@ -26,6 +26,16 @@ class Idle:
 
 
 @dataclass(frozen=True)
+class _Round:
+    """One window: mJ an inference without and with idle, its seconds, and mJ without idle by domain."""
+
+    net_mj: float
+    gross_mj: float
+    seconds: float
+    domains: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Summary:
     """Of one meter in one case: an energy for each candidate, or none; and sentences on what is doubtful."""
 
@@ -105,55 +115,69 @@ def _energy(
     Raises:
         Refused: too few windows can be read, or the meter is too coarse.
     """
-    net, gross, seconds, lost = [], [], [], []
-    by_domain: dict[str, list[float]] = {name: [] for name in meter.facts.domains}
+    rounds: list[_Round | None] = []
+    lost = []
     for number, window in enumerate(windows):
         try:
             found = meter.joules(window.begin[meter_name], window.end[meter_name])
-            rest, rest_of = _around(idle, number, meter)
+            rounds.append(_round(meter, window, found, _around(idle, number, meter), place[0], meter_name))
         except Refused as error:
+            rounds.append(None)
             lost.append(str(error))
-            continue
-        inferences, length = window.calls * place[0], window.seconds(meter_name)
-        drawn = _sum(meter, found)
-        if meter.facts.resolution_j > RESOLUTION_SHARE * drawn:
-            lost.append(f"the meter's step of {meter.facts.resolution_j:g} J is over 1 % of {drawn:.3g} J")
-            continue
-        gross.append(1e3 * drawn / inferences)
-        net.append(1e3 * (drawn - rest * length) / inferences)
-        seconds.append(length)
-        for name in by_domain:
-            by_domain[name].append(1e3 * (found[name] - rest_of[name] * length) / inferences)
-    if len(net) < FEWEST_ROUNDS:
-        raise Refused(f"{len(net)} of {len(windows)} windows can be used, {FEWEST_ROUNDS} needed: {lost[-1]}")
+    kept = [one for one in rounds if one is not None]
+    if len(kept) < FEWEST_ROUNDS:
+        raise Refused(
+            f"{len(kept)} of {len(windows)} windows can be used, {FEWEST_ROUNDS} needed: {lost[-1]}"
+        )
     known = [watts for watts in idle.total if watts is not None]
     energy = Energy(
         batch_size=place[0],
         prompt_tokens=place[1],
         meter=meter_name,
-        mj=float(np.median(net)),
-        mj_ci95=median_ci95(np.array(net), seed),
-        gross_mj=float(np.median(gross)),
-        domains={name: float(np.median(values)) for name, values in by_domain.items()},
-        rounds_mj=net,
+        mj=float(np.median([one.net_mj for one in kept])),
+        mj_ci95=median_ci95(np.array([one.net_mj for one in kept]), seed),
+        gross_mj=float(np.median([one.gross_mj for one in kept])),
+        domains={n: float(np.median([one.domains[n] for one in kept])) for n in meter.facts.domains},
+        rounds_mj=[None if one is None else one.net_mj for one in rounds],
         idle_watts=float(np.median(known)),
         idle_watts_range=(min(known), max(known)),
-        window_seconds=float(np.median(seconds)),
+        window_seconds=float(np.median([one.seconds for one in kept])),
         calls=sum(window.calls for window in windows),
         covers=meter.facts.covers,
-        method=_method(meter, len(net)),
+        method=_method(meter, len(kept)),
     )
     return energy, [f"{len(lost)} of {len(windows)} windows left out: {lost[-1]}"] if lost else []
 
 
-def _around(idle: Idle, number: int, meter: Meter) -> tuple[float, dict[str, float]]:
-    """Idle power around a round, W: the mean of the windows before and after it that can be read."""
+def _round(meter: Meter, window: Window, found: Joules, idle: Joules, items: int, meter_name: str) -> _Round:
+    """One window's energy an inference, idle power (W, by domain) subtracted.
+
+    Raises:
+        Refused: the meter is too coarse for it.
+    """
+    drawn_j, resolution_j = _sum(meter, found), meter.facts.resolution_j
+    if resolution_j > RESOLUTION_SHARE * drawn_j:
+        raise Refused(f"the meter's step of {resolution_j:g} J is over 1 % of {drawn_j:.3g} J")
+    scale, seconds = 1e3 / (window.calls * items), window.seconds(meter_name)
+    return _Round(
+        net_mj=scale * (drawn_j - _sum(meter, idle) * seconds),
+        gross_mj=scale * drawn_j,
+        seconds=seconds,
+        domains={name: scale * (found[name] - idle[name] * seconds) for name in meter.facts.domains},
+    )
+
+
+def _around(idle: Idle, number: int, meter: Meter) -> Joules:
+    """Idle power around a round by domain, W: the mean of the windows before and after it that can be read.
+
+    Raises:
+        Refused: neither can.
+    """
     near = [idle.domains[i] for i in (number, number + 1)]
     known = [one for one in near if one is not None]
     if not known:
         raise Refused("idle power could not be read before nor after")
-    mean = {name: sum(one[name] for one in known) / len(known) for name in meter.facts.domains}
-    return _sum(meter, mean), mean
+    return {name: sum(one[name] for one in known) / len(known) for name in meter.facts.domains}
 
 
 def _method(meter: Meter, windows: int) -> str:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from paring_profiles.energy.counter import Counter
 from paring_profiles.energy.kinds import COUNTER_UPDATES, POWER_UPDATES, CounterMeter, PowerMeter
 from paring_profiles.energy.meter import Availability, Facts, Meter, Refused
+from paring_profiles.energy.recorder import Read
 
 # Neither vendor documents how often; on NVIDIA's, updates were seen every 20 to 100 ms (arXiv 2312.02741).
 PERIOD_S = 0.1
@@ -52,12 +52,9 @@ def probe(vendor: Vendor) -> Availability:
     if importlib.util.find_spec("zeus") is None:
         return Availability(vendor.covers, "zeus is not installed", "pip install 'paring[energy]'")
     try:
-        gpus = _gpus(vendor)
-        _reader(gpus)[1]()
+        return Availability(_found(vendor)[0])
     except Refused as error:
         return Availability(vendor.covers, str(error))
-    names = ", ".join(gpus.get_name(index) for index in range(len(gpus)))
-    return Availability(f"{vendor.covers} ({names})")
 
 
 def open_meter(vendor: Vendor) -> Meter:
@@ -66,13 +63,12 @@ def open_meter(vendor: Vendor) -> Meter:
     Raises:
         Refused: see `probe`.
     """
-    present = probe(vendor)
-    if present.why_not is not None:
-        raise Refused(present.sentence())
-    counts, read = _reader(_gpus(vendor))
+    if importlib.util.find_spec("zeus") is None:
+        raise Refused(probe(vendor).sentence())
+    covers, counts, read = _found(vendor)
     domains = tuple(read())
     facts = Facts(
-        covers=present.covers,
+        covers=covers,
         domains=domains,
         total=domains,
         resolution_j=_RESOLUTION_J if counts else _STEP_W * PERIOD_S,
@@ -84,6 +80,22 @@ def open_meter(vendor: Vendor) -> Meter:
     if counts:
         return CounterMeter(facts, {d: Counter(1e-3, None, _MOST_WATTS, PERIOD_S) for d in domains}, read)
     return PowerMeter(facts, read, period_told=False)
+
+
+def _found(vendor: Vendor) -> tuple[str, bool, Read]:
+    """Return what is measured, in words, whether energy is counted, and what reads it.
+
+    Raises:
+        Refused: see `_gpus` and `_reader`.
+    """
+    try:
+        gpus = _gpus(vendor)
+        names = ", ".join(gpus.get_name(index) for index in range(len(gpus)))
+        return f"{vendor.covers} ({names})", *_reader(gpus)
+    except Refused:
+        raise
+    except Exception as error:  # drivers' bindings raise their own, of no common kind
+        raise Refused(f"zeus cannot read {vendor.driver}'s GPUs ({error})") from error
 
 
 def _gpus(vendor: Vendor) -> Any:
@@ -108,7 +120,7 @@ def _gpus(vendor: Vendor) -> Any:
     return gpus
 
 
-def _reader(gpus: Any) -> tuple[bool, Callable[[], dict[str, float]]]:
+def _reader(gpus: Any) -> tuple[bool, Read]:
     """Return whether energy is counted (mJ), and what reads it, or power (W), of every GPU.
 
     Raises:
@@ -123,13 +135,15 @@ def _reader(gpus: Any) -> tuple[bool, Callable[[], dict[str, float]]]:
         return {f"gpu-{i}": gpus.get_instant_power_usage(i) / 1e3 for i in every}
 
     reasons = []
-    if all(gpus.supports_get_total_energy_consumption(i) for i in every):
-        try:
-            if all(counted().values()):  # a counter of zero since the driver was loaded counts nothing
-                return True, counted
+    try:
+        if not all(gpus.supports_get_total_energy_consumption(i) for i in every):
+            reasons.append("no counter")
+        elif all(counted().values()):
+            return True, counted
+        else:  # of zero since the driver was loaded: it counts nothing
             reasons.append("a counter that reads 0")
-        except Exception as error:  # virtual GPUs say that they count, and do not
-            reasons.append(str(error))
+    except Exception as error:  # virtual GPUs say that they count, and do not
+        reasons.append(str(error))
     try:
         drawn()
     except Exception as error:

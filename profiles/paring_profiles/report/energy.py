@@ -12,7 +12,7 @@ import numpy as np
 from paring_profiles.report import quantities
 from paring_profiles.report.rows import ABSENT, Cell, Row, Table, cells
 from paring_profiles.result import NOT_MEASURED, Candidate, Energy, ModelledEnergy, Profile
-from paring_profiles.statistics import paired_ratio
+from paring_profiles.statistics import FEWEST_FOR_INTERVAL, paired_ratio
 
 Place = tuple[int, "int | None"]  # batch size, tokens of a prompt
 
@@ -40,7 +40,8 @@ def absent_rows(candidates: Sequence[Candidate]) -> list[Row]:
     """The row that says that no meter measured anything; none where one did."""
     if any(candidate.energies for candidate in candidates):
         return []
-    return [Row("Energy an inference", "", tuple(Cell(NOT_MEASURED) for _ in candidates))]
+    what = "answer" if any(candidate.answered for candidate in candidates) else "inference"
+    return [Row(f"Energy an {what}", "", tuple(Cell(NOT_MEASURED) for _ in candidates))]
 
 
 def modelled_rows(profile: Profile, batch_size: int) -> list[Row]:
@@ -68,13 +69,19 @@ def modelled_at(candidate: Candidate, batch_size: int) -> ModelledEnergy | None:
 def saving(baseline: Energy, own: Energy | None) -> tuple[float, tuple[float, float]] | None:
     """How many times less energy than the baseline, over the rounds that both had, and its 95 % interval.
 
-    None where a round's energy does not stand out from idle, or rounds were lost: then they do not pair.
+    None where one's energy does not stand out from idle, or fewer than six rounds pair.
     """
-    if own is None or len(own.rounds_mj) != len(baseline.rounds_mj):
+    if own is None or min(baseline.mj_ci95[0], own.mj_ci95[0]) <= 0:
         return None
-    if min(*own.rounds_mj, *baseline.rounds_mj) <= 0:
+    both = [
+        (base, other)
+        for base, other in zip(baseline.rounds_mj, own.rounds_mj, strict=False)
+        if base is not None and other is not None and min(base, other) > 0
+    ]
+    if len(both) < FEWEST_FOR_INTERVAL:
         return None
-    return paired_ratio(np.array(baseline.rounds_mj), np.array(own.rounds_mj), seed=0)
+    bases, others = np.array(both).T
+    return paired_ratio(bases, others, seed=0)
 
 
 def _cells(found: Sequence[Energy | None]) -> tuple[Cell, ...]:

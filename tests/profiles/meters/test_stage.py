@@ -4,43 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from types import SimpleNamespace
 
 import pytest
 
-import paring_profiles.meters as package_of_meters
-from paring_profiles import Settings, latency, profile, read, report, write
+from paring_profiles import Settings, profile, read, report, write
 from paring_profiles.energy import windows
-from paring_profiles.energy.counter import Counter
-from paring_profiles.energy.kinds import CounterMeter
-from paring_profiles.energy.meter import Facts
 from paring_profiles.energy.stage import Energies
 from paring_profiles.meters import meters
 from paring_profiles.report import energy, html, markdown
 from paring_runtimes.errors import InputError
 
-IDLE_W, WORK_W = 5.0, 20.0
+IDLE_W, WORK_W = 5.0, 20.0  # of the counter of CPU time
 QUICK = Settings(threads=1, min_runs=20, min_seconds=0.05, max_seconds=20.0)
 
 
-@pytest.fixture
-def alive(monkeypatch):
-    """A package that draws 5 W, and 20 W more for each core that this process keeps busy; the only meter."""
-    monkeypatch.setattr(windows, "SHORTEST_S", 0.06)
-    monkeypatch.setattr(latency, "_LINGER_MAX_SECONDS", 0.02)
-    begin_s, used_s = time.perf_counter(), time.process_time()
-
-    def read() -> dict[str, float]:
-        idle_j = IDLE_W * (time.perf_counter() - begin_s)
-        return {"package-0": int(1e6 * (idle_j + WORK_W * (time.process_time() - used_s)))}
-
-    how = Counter(1e-6, 262143328850, 2000.0, 1e-3)
-    facts = Facts("package-0", ("package-0",), ("package-0",), 2.0**-14, 1e-3, 50, "a counter of CPU time")
-    module = SimpleNamespace(open_meter=lambda _choice: CounterMeter(facts, {"package-0": how}, read))
-    monkeypatch.setattr(package_of_meters, "modules", lambda: {"rapl": module})
-
-
-def test_a_package_measures_what_calls_draw(alive):
+def test_a_package_measures_what_calls_draw(cpu_time_counter):
     energies = Energies(Settings(energy="auto"))
     calls = [lambda: burn(0.004), lambda: burn(0.001)]
     base, short = energies.measure(calls, ["base", "short"], (2, None), "here", lambda _share: None)
@@ -61,7 +39,7 @@ def burn(cpu_s: float) -> None:
         pass
 
 
-def test_a_profile_tells_energy_in_every_format(alive, mlp, tmp_path):
+def test_a_profile_tells_energy_in_every_format(cpu_time_counter, mlp, tmp_path):
     found = profile([mlp(120, "deep.onnx"), mlp(20, "shallow.onnx")], QUICK)
     deep, shallow = (candidate.energies[0] for candidate in found.candidates)
     assert deep.mj > shallow.mj > 0
@@ -151,7 +129,7 @@ def test_a_sensor_is_chosen_by_its_name(tell):
 def test_an_external_log_is_read_after_the_fact(tmp_path, sysfs, monkeypatch):
     monkeypatch.setattr(windows, "SHORTEST_S", 0.05)
     path, now_s = tmp_path / "plug.csv", time.time()
-    rows = (f"{now_s - 1 + 0.002 * i:.4f},7.5\n" for i in range(20_000))
+    rows = (f"{now_s - 1 + 0.005 * i:.4f},7.5\n" for i in range(40_000))
     path.write_text("time,watts\n" + "".join(rows))
     energies = Energies(Settings(energy="external", energy_csv=str(path)))
     (found,) = energies.measure([lambda: time.sleep(0.004)], ["a"], (2, None), "here", lambda _share: None)

@@ -61,7 +61,7 @@ def test_a_package_that_stops_counting_is_refused(package):
     with rapl.open_meter() as meter:
         begin = meter.mark()
         time.sleep(0.05)
-        with pytest.raises(Refused, match=r"package-0: the counter stood still for 0\.05"):
+        with pytest.raises(Refused, match=r"package-0: the counter stood still for \d"):
             meter.joules(begin, meter.mark())
 
 
@@ -198,15 +198,18 @@ def test_several_sensors_are_for_the_user_to_choose_among(tell):
 
 
 def test_a_sensor_is_sampled_and_integrated(tell):
-    tell("class/hwmon/hwmon0", name="ina226", power1_input=8_000_000, update_interval=40)
+    tell("class/hwmon/hwmon0", name="ina226", power1_input=8_000_000, update_interval=2000)
     with hwmon.open_meter() as meter:
         begin = meter.mark()
-        time.sleep(0.1)
+        time.sleep(0.05)
         middle = meter.mark()
         tell("class/hwmon/hwmon0", power1_input=4_000_000)
-        time.sleep(0.1)
+        later = meter.mark()
+        time.sleep(0.05)
         end = meter.mark()
-        first, second = (meter.joules(*pair)["ina226/power1"] for pair in ((begin, middle), (middle, end)))
-    assert first == pytest.approx(8 * (middle.at_s - begin.at_s), rel=1e-3)
-    assert 4 < second / (end.at_s - middle.at_s) < 6
-    assert meter.facts.update_period_s == pytest.approx(0.04)
+        first, last = (meter.joules(*pair)["ina226/power1"] for pair in ((begin, middle), (later, end)))
+        whole = meter.joules(begin, end)["ina226/power1"]
+    assert first == pytest.approx(8 * (middle.at_s - begin.at_s))
+    assert last == pytest.approx(4 * (end.at_s - later.at_s))
+    assert whole == pytest.approx(first + last + 6 * (later.at_s - middle.at_s))
+    assert meter.facts.update_period_s == pytest.approx(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from paring_profiles.energy import windows
 from paring_profiles.energy.meter import Facts, Mark, Meter, Refused
 from paring_profiles.energy.summary import summarise
 from paring_profiles.energy.windows import Clock, Plan
+from paring_profiles.report import energy
 
 IDLE_W, WORK_W, CALL_S = 10.0, 40.0, 0.002
 
@@ -117,12 +119,26 @@ def test_a_lost_window_is_left_out_and_too_many_are_refused():
     _, told = _measured(world, Simulated(world, broken=lambda at_s: 102 < at_s < 103.4))
     base, half = told.energies
     assert base.mj == pytest.approx(1e3 * WORK_W * CALL_S / 4)
-    assert len(base.rounds_mj) + len(half.rounds_mj) < 16
+    lost = [base.rounds_mj.count(None), half.rounds_mj.count(None)]
+    assert 0 < sum(lost) <= 4
+    assert len(base.rounds_mj) == len(half.rounds_mj) == 8  # those lost keep their places
+    assert energy.saving(base, half)[0] == pytest.approx(2)
     assert any("windows left out: broken" in one for one in told.said)
     world = World()
     _, told = _measured(world, Simulated(world, broken=lambda at_s: at_s > 104))
     assert told.energies is None
     assert "windows can be used, 6 needed: broken" in told.refused
+
+
+def test_savings_need_rounds_that_pair_and_stand_out():
+    world = World()
+    base, half = _measured(world, Simulated(world))[1].energies
+    assert energy.saving(base, None) is None
+    few = replace(half, rounds_mj=[None, None, None, *half.rounds_mj[3:]])
+    assert energy.saving(base, few) is None
+    one_bad = replace(half, rounds_mj=[-1.0, *half.rounds_mj[1:]])
+    assert energy.saving(base, one_bad)[0] == pytest.approx(2)
+    assert energy.saving(base, replace(half, mj_ci95=(-0.1, half.mj))) is None
 
 
 def test_one_long_call_is_a_window():

@@ -112,12 +112,14 @@ def _compare_files(profiles: list[str], json: bool) -> None:
 
 
 def _show_energy(found: Any) -> None:
-    """Of each candidate once; measured and modelled in columns of their own."""
+    """Of each candidate once, measured and modelled apart; savings within a profile, whose rounds pair."""
     from paring_profiles.report import energy
 
-    once = {row.label: row.candidate for row in found.rows}
-    shown = energy.side_by_side(list(once.values()), list(once))
-    table("recorded energy an inference", shown.header, shown.rows)
+    groups: dict[str, dict[str, Any]] = {}
+    for row in found.rows:
+        groups.setdefault(row.profile, {})[row.label] = row.candidate
+    shown = [energy.side_by_side(list(group.values()), list(group)) for group in groups.values()]
+    table("recorded energy an inference", energy.HEADER, [row for one in shown for row in one.rows])
 
 
 def _case(of: Any) -> str:
