@@ -10,6 +10,7 @@ from typing import Any
 from paring_profiles.neuromorphic.rival import PROCESS
 from paring_profiles.report import ReportPaths, html, simulation_plots, simulation_tables, write_whole
 from paring_profiles.report.marks import table_lines, text
+from paring_profiles.report.raster import raster_of
 from paring_profiles.report.simulation_tables import Told
 from paring_profiles.report.tables import Table
 from paring_runtimes.errors import MissingExtraError
@@ -114,6 +115,7 @@ def as_dict(told: Told) -> dict[str, Any]:
             for core in placed.cores
         ],
         "points": [_point(point) for point in found.points],
+        "spikes": dataclasses.asdict(raster_of(found)),
         "created": told.created,
         "tools": told.tools,
     }

@@ -21,12 +21,12 @@ from paring_profiles.report.drawing import (
     new_axes,
     shown,
 )
+from paring_profiles.report.raster import NEURONS, raster_of
 from paring_profiles.report.simulation_tables import chosen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-RASTER_NEURONS = 40  # of a layer, evenly spaced
 NUMBERED_CORES = 256  # more than that, and a number in each would not be read
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oo")
 
@@ -212,30 +212,23 @@ def _used(found: Simulation) -> tuple[int, int]:
 
 def raster(found: Simulation) -> Plot:
     """Events of one image, layer above layer."""
-    steps = found.points[-1].steps
-    layers = [one for one in found.placed.network.layers.values() if one.name in found.raster]
-    height = 0.9 + 0.55 * max(1, len(layers))
+    events = raster_of(found)
+    height = 0.9 + 0.55 * max(1, len(events.layers))
     with new_axes("raster", height) as (axes, finish):
         base, ticks = 0, []
-        for number, layer in enumerate(layers):
-            events = found.raster[layer.name]
-            picked = np.unique(np.linspace(0, layer.size - 1, min(RASTER_NEURONS, layer.size)).astype(int))
-            rows = np.repeat(np.arange(events.steps), np.diff(events.start))
-            place = np.searchsorted(picked, events.index)
-            kept = (place < len(picked)) & (picked[np.minimum(place, len(picked) - 1)] == events.index)
+        for number, layer in enumerate(events.layers):
             colour = COLOURS[number % len(COLOURS)]
-            axes.plot(
-                rows[kept] + 1, base + place[kept], "o", color=colour, markersize=2.2, markeredgewidth=0
-            )
-            ticks.append(base + len(picked) / 2)
-            base += len(picked)
+            rows = [base + row for row in layer.rows]
+            axes.plot(layer.steps, rows, "o", color=colour, markersize=2.2, markeredgewidth=0)
+            ticks.append(base + layer.neurons / 2)
+            base += layer.neurons
             axes.axhline(base - 0.5, color=MUTED, linewidth=0.6)
-        axes.set_yticks(ticks, [shown(layer.label) for layer in layers], color=INK)
+        axes.set_yticks(ticks, [shown(layer.name) for layer in events.layers], color=INK)
         axes.set_ylim(base, -1)
-        axes.set_xlim(0.3, steps + 0.7)
+        axes.set_xlim(0.3, events.steps + 0.7)
         axes.grid(visible=False)
         axes.tick_params(axis="y", length=0)
         axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("step")
         title = "Spikes of one image"
-        return Plot(finish(title), title, f"At most {RASTER_NEURONS} neurons of a layer, evenly spaced.")
+        return Plot(finish(title), title, f"At most {NEURONS} neurons of a layer, evenly spaced.")

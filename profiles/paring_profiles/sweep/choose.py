@@ -69,9 +69,20 @@ def recommend(
     Raises:
         InputError: a constraint or a measure that is none; no complete trial.
     """
+    return recommend_among(sweep.trials, texts, minimise, confidence, device)
+
+
+def recommend_among(
+    trials: Iterable[Trial],
+    texts: Iterable[str],
+    minimise: str = "latency",
+    confidence: str = "bound",
+    device: str | None = None,
+) -> Recommendation:
+    """As `recommend`, among these trials."""
     if confidence not in CONFIDENCES:
         raise InputError(f"confidence {confidence!r}: expected one of {', '.join(CONFIDENCES)}")
-    trials = _of_device([trial for trial in sweep.trials if trial.state == "complete"], device)
+    trials = _of_device([trial for trial in trials if trial.state == "complete"], device)
     present = {name for trial in trials for name in trial.measures}
     rules, goal = constraints(texts, present), resolve(minimise, present)
     if not goal.minimise:
