@@ -155,7 +155,8 @@ def test_list_json(paring_command: Command) -> None:
     ran = paring_command("list", "--json")
     assert ran.code == 0
     told = strict(ran.out)
-    assert set(told) == {"transforms", "exporters", "engines", "devices", "chips", "sources", "data"}
+    kinds = {"transforms", "exporters", "engines", "devices", "chips", "modelled-devices", "sources", "data"}
+    assert set(told) == kinds
     assert {"embedded", "folder", "text"} <= {row["name"] for row in told["data"]}
     assert {"token_merge", "token_prune"} <= {row["name"] for row in told["transforms"]}
     for kind, rows in told.items():

@@ -1,12 +1,12 @@
-"""The ledger's sums of products against fvcore's and onnx-tool's on stock models, and modelled energy of two ViTs.
+"""The ledger's sums of products against fvcore and onnx-tool on stock models; modelled energy of two ViTs.
 
     pip install fvcore onnx-tool timm
     python tools/check/ledger_macs.py [MODEL ...]
 
-Of each model of timm, at random weights, one image of 224 x 224: the ledger's terms of sums of products, those
-of fvcore and of onnx-tool, and what explains the difference. Exit code 1 where an explained difference is left
-above 1 %. Then DeiT-T and PVT v2 B0, dense and with shifts and additions, in both accountings: as the authors of
-ShiftAddViT (arXiv 2306.06446) count, and in full. Energy is modelled; nothing here is timed.
+Of each model of timm, at random weights, one image of 224 x 224: the ledger's terms of sums of products,
+those of fvcore and of onnx-tool, and what explains the difference. Exit code 1 where an explained difference
+is left above 1 %. Then DeiT-T and PVT v2 B0, dense and with shifts and additions, in both accountings: as
+the authors of ShiftAddViT (arXiv 2306.06446) count, and in full. Energy is modelled; nothing here is timed.
 """
 
 from __future__ import annotations
