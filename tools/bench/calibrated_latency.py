@@ -1,10 +1,10 @@
 """Held-out error of the calibrated latency model, over variants of vision transformers on this CPU.
 
     python tools/bench/calibrated_latency.py make FOLDER      # write the artifacts, random weights
-    python tools/bench/calibrated_latency.py measure FOLDER N # profile the N-th group of them (0, 1, 2, 3)
+    python tools/bench/calibrated_latency.py measure FOLDER N # profile the N-th four of them
     python tools/bench/calibrated_latency.py fit FOLDER       # fit, cross-validate, print
 
-`measure` is apart so that each group can run alone on a quiet machine; the groups mix sizes and transforms.
+`measure` is apart so that each group can run alone on a quiet machine, for about a minute.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import paring
 from paring.recipe import build_recipe
+from paring_profiles.calibrated import fit, points, write_model
 from paring_profiles.report import write
 
 SHORT = f"py:{Path(__file__).with_name('short_vits.py')}"
@@ -48,7 +49,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "middle merge 0.8": (f"{SHORT}:middle", merge(0.8)),
     "deit-tiny merge 0.7": (DEIT, merge(0.7)),
 }
-GROUPS = 4
+EACH = 4
 BATCHES = (1, 2, 4)
 
 
@@ -73,14 +74,30 @@ def make(folder: Path) -> None:
 
 
 def measure(folder: Path, group: int) -> None:
-    names = list(VARIANTS)[group::GROUPS]
+    names = list(VARIANTS)[EACH * group : EACH * (group + 1)]
     found = paring.profile(
         [artifact(folder, name) for name in names],
-        names=names, batch_sizes=BATCHES, threads=2, min_runs=10, min_seconds=1.0, max_seconds=20.0,
+        names=names, batch_sizes=BATCHES, threads=1, min_runs=10, min_seconds=1.0, max_seconds=20.0,
     )  # fmt: skip
     write(found, folder / f"profile-{group}")
     for sentence in found.noise:
         print(f"noise: {sentence}")
+
+
+def show(folder: Path) -> None:
+    profiles = sorted(folder.glob("profile-*/profile.json"))
+    found, first = points(profiles)
+    model = fit(found, first, "this machine", [str(path) for path in profiles])
+    for one in model.held_out:
+        print(
+            f"{one.variant}, batch {one.batch_size}: measured {one.measured_ms:.2f} ms, held out predicted"
+            f" {one.predicted_ms:.2f} ms, {one.error:.1%} off"
+        )
+    print(
+        f"{model.variants} variants, {len(model.held_out)} points, {model.folds} folds by variant: median"
+        f" error {model.median_error:.1%}, 90th percentile {model.p90_error:.1%}"
+    )
+    print(write_model(model, folder / "model.yaml"))
 
 
 if __name__ == "__main__":
@@ -89,3 +106,5 @@ if __name__ == "__main__":
         make(Path(where))
     elif what == "measure":
         measure(Path(where), int(rest[0]))
+    elif what == "fit":
+        show(Path(where))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..api import compare as run
+from ..api import extras
+from .import_command import show_imported
 from .output import Json, print_json, table
 
 
@@ -17,12 +21,20 @@ def register(tree: typer.Typer) -> None:
 
 def compare(
     profiles: Annotated[list[str], typer.Argument(help="profile.json files")],
+    imported: Annotated[
+        list[Path] | None,
+        typer.Option(help="another tool's results, as `paring import -o` wrote them; repeatable"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare recorded profiles. Ratios over separate runs are marked as not interleaved."""
     found = run(profiles)
+    with extras("reading imported results"):
+        from paring_profiles.imports import read_results
+
+        others = [read_results(path) for path in imported or ()]
     if json:
-        print_json(found)
+        print_json({**asdict(found), "imported": others} if others else found)
         return
     measured = [
         [
@@ -49,6 +61,8 @@ def compare(
     ]
     columns = ("model", "against", "case", "speed-up", "95 % interval", "measured", "verdict")
     table("comparisons", columns, ratios)
+    if others:
+        show_imported(others)
 
 
 def _case(of: Any) -> str:
