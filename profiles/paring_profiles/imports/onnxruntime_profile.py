@@ -7,6 +7,7 @@ https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html. `
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from paring_profiles.operators import aggregate
 from paring_runtimes.errors import ArtifactError
@@ -34,7 +35,7 @@ def rows(path: Path) -> list[Imported]:
     skip = _WARMUP if len(runs) > _WARMUP else 0
     kernels = [e for e in events if e["name"].endswith("_kernel_time")]
     providers = sorted({str(e.get("args", {}).get("provider")) for e in kernels})
-    known = {
+    known: dict[str, Any] = {
         "context": {"providers": ", ".join(providers), "left out": f"the first {skip} of {len(runs)} calls"},
         "unknown": ["model", "machine", "batch size", "threads", "how many calls were warm-up"],
     }

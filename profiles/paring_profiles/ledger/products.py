@@ -100,7 +100,8 @@ def _einsum(node: Node) -> list[Product] | None:
             groups["k"] *= size
         else:
             groups["batch" if label in left and label in right else "m" if label in left else "n"] *= size
-    return [_of(*groups.values(), node.given(0), node.given(1), node.result())]
+    batch, m, k, n = (groups[name] for name in ("batch", "m", "k", "n"))
+    return [_of(batch, m, k, n, node.given(0), node.given(1), node.result())]
 
 
 def _recurrent(node: Node) -> list[Product]:
