@@ -20,9 +20,7 @@ from paring_profiles.store import write
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """[batch, 8] by [8, 4]."""
-    weights = numpy_helper.from_array(
-        np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32), "w"
-    )
+    values = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"], name="layer")],
         "g",
