@@ -88,7 +88,7 @@ def test_extrapolation_is_refused(made, recorded, onnx_model):
 
 def test_a_model_within_the_range_is_predicted_with_its_error(made, recorded, onnx_model):
     path = onnx_model(64)
-    done = work(path, {"x": (3, 64)})
+    (done,) = work(path, {"x": (3, 64)})
     ranges = {kind: dict.fromkeys(FEATURES, (0.0, 1000000000.0)) for kind in done}
     model = dataclasses.replace(fitted(made, recorded), ranges=ranges, median_error=0.04)
     told = predict(model, path, 3)
@@ -97,7 +97,7 @@ def test_a_model_within_the_range_is_predicted_with_its_error(made, recorded, on
 
 
 def test_work_is_told_by_kind(onnx_model):
-    done = work(onnx_model(64), {"x": (3, 64)})
+    (done,) = work(onnx_model(64), {"x": (3, 64)})
     product = done["product"]
     assert (product["macs"], product["attention_macs"]) == (3 * 64 * 48, 3 * 3 * 48)
     assert done["softmax"]["bytes"] == 2 * 3 * 3 * 4

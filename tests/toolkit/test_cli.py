@@ -160,7 +160,8 @@ def test_list_json(paring_command: Command) -> None:
     assert {"embedded", "folder", "text"} <= {row["name"] for row in told["data"]}
     assert {"token_merge", "token_prune"} <= {row["name"] for row in told["transforms"]}
     for kind, rows in told.items():
-        keys = {"name", "about", "why_not"} | ({"traits", "keys"} if kind == "transforms" else set())
+        more = {"transforms": {"traits", "keys"}, "modelled-devices": {"constants", "sources"}}
+        keys = {"name", "about", "why_not"} | more.get(kind, set())
         assert all(set(row) == keys for row in rows)
     merge = next(row for row in told["transforms"] if row["name"] == "token_merge")
     assert [key["name"] for key in merge["keys"]] == ["r", "schedule", "keep_ratio", "proportional_attention"]

@@ -43,11 +43,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "tiny merge 0.7": (f"{SHORT}:tiny", merge(0.7)),
     "tiny prune 0.5": (f"{SHORT}:tiny", prune(0.5)),
     "deit-tiny merge 0.7": (DEIT, merge(0.7)),
-    "base": (f"{SHORT}:base", None),
-    "base prune 0.6": (f"{SHORT}:base", prune(0.6)),
-    "small of 32 pixels": (f"{SHORT}:small_coarse", None),
-    "middle": (f"{SHORT}:middle", None),
-    "middle merge 0.8": (f"{SHORT}:middle", merge(0.8)),
 }
 EACH = 4
 BATCHES = (1, 2, 4)

@@ -18,21 +18,6 @@ def tiny() -> VisionTransformer:
     return _vit(192, 3, 6)
 
 
-def middle() -> VisionTransformer:
-    """Between DeiT-tiny and ViT-small, four blocks."""
-    return _vit(256, 4, 4)
-
-
 def small() -> VisionTransformer:
     """ViT-small's blocks, four of twelve."""
     return _vit(384, 6, 4)
-
-
-def small_coarse() -> VisionTransformer:
-    """ViT-small's blocks on patches of 32 pixels, four of twelve."""
-    return _vit(384, 6, 4, patch_size=32)
-
-
-def base() -> VisionTransformer:
-    """ViT-base's blocks, two of twelve."""
-    return _vit(768, 12, 2)

@@ -83,18 +83,18 @@ def _of(candidate: Candidate, profile: Profile, name: str) -> list[Point]:
         path = path / read_manifest(path).entry
     if not path.is_file():
         raise InputError(f"{name}: {candidate.name}: {path} is no longer there; its graph is needed")
+    specs, dims = input_specs(open_graph(path)), profile.settings.dims
+    batches = [latency.batch_size for latency in candidate.latency]
+    shapes = [inputs.concrete_shapes(specs, batch, dims, path) for batch in batches]
     found = []
-    for latency in candidate.latency:
+    for latency, done in zip(candidate.latency, work(path, *shapes), strict=True):
         timed = candidate.operators.get(str(latency.batch_size))
         if not timed:
             raise InputError(f"{name}: {candidate.name}: its operators were not timed")
-        specs = input_specs(open_graph(path))
-        shapes = inputs.concrete_shapes(specs, latency.batch_size, profile.settings.dims, path)
         by_group: dict[str, float] = {}
         for one in timed:
             kind = group(one.op_type)
             by_group[kind] = by_group.get(kind, 0.0) + one.time_ms / 1e3
-        done = work(path, shapes)
         found.append(Point(candidate.name, latency.batch_size, done, by_group, latency.p50_ms / 1e3))
     return found
 

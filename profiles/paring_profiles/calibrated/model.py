@@ -118,7 +118,7 @@ class Prediction:
 def predict(model: FittedModel, path: Path, batch: int = 1, dims: dict[str, int] | None = None) -> Prediction:
     """Predict one call of an ONNX file; refused outside of the range that was fitted."""
     shapes = inputs.concrete_shapes(input_specs(open_graph(path)), batch, dims or {}, path)
-    done = work(path, shapes)
+    (done,) = work(path, shapes)
     outside = model.outside(done)
     refused = f"it would extrapolate: {'; '.join(outside)}" if outside else None
     return Prediction(

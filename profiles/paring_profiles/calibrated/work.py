@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,8 +53,8 @@ def group(operator: str) -> str:
     return "softmax" if "Softmax" in operator else "element-wise"
 
 
-def work(path: Path, shapes: Mapping[str, Shape]) -> Work:
-    """Work of one call with inputs of these shapes, after ONNX Runtime's own fusions.
+def work(path: Path, *calls: Mapping[str, Shape]) -> list[Work]:
+    """Work of calls with inputs of these shapes, after ONNX Runtime's own fusions.
 
     Raises:
         ArtifactError: not an ONNX file.
@@ -67,9 +67,18 @@ def work(path: Path, shapes: Mapping[str, Shape]) -> Work:
         nodes = [node for node in model.graph.node if node.output]
         names = {name for node in nodes for name in (*node.input, *node.output) if name}
         repeated = bodies(model, lambda node: True)
-        real, turns = real_shapes(fused, model, shapes, names, repeated=repeated)
-    calls = [(node, real) for node in nodes if node.op_type not in ("Scan", "If", "Loop")]
-    calls += [call for body in repeated for call in body.calls(turns)]
+        shaped = [real_shapes(fused, model, call, names, repeated=repeated) for call in calls]
+    outside = [node for node in nodes if node.op_type not in ("Scan", "If", "Loop")]
+    found = []
+    for real, turns in shaped:
+        done = [(node, real) for node in outside]
+        done += [one for body in repeated for one in body.calls(turns)]
+        found.append(_sum(model, done))
+    return found
+
+
+def _sum(model: onnx.ModelProto, calls: Iterable[tuple[onnx.NodeProto, Mapping[str, Shape]]]) -> Work:
+    """Work of nodes with their shapes."""
     stored, sizes = {tensor.name for tensor in model.graph.initializer}, _element_bytes(model)
     found: Work = {}
     for node, own in calls:

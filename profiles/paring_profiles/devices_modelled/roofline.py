@@ -17,7 +17,7 @@ from .device import Device, Precision
 _BITS: dict[Precision, int] = {"fp32": 32, "tf32": 32, "fp16": 16, "int16": 16, "int8": 8}
 _NATIVE = 32  # bits of what the ledger counts where a graph is in floats
 # Shifts and additions have no published peak on these devices: they run as multiply-accumulates.
-_EIGHT = "int8"
+_EIGHT: Precision = "int8"
 
 
 @dataclass(frozen=True)

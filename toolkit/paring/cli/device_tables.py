@@ -56,7 +56,9 @@ class DeviceTables:
             table("predicted by a model fitted to measurements", header, rows)
 
     def _show_bounds(self) -> None:
-        rows, notes, sources = [], {}, {}
+        rows: list[list[str]] = []
+        notes: dict[str, None] = {}
+        sources: dict[str, None] = {}
         for name, device, found in self.bounds:
             for one in found:
                 bandwidth = "not modelled" if one.bandwidth_ms is None else f"{one.bandwidth_ms:.4f}"
