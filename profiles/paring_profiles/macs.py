@@ -61,7 +61,7 @@ def count(
     calls = [(node, real) for node in counted]
     calls += [call for body in repeated for call in body.calls(turns)]
     by_operator: Counter[str] = Counter()
-    unknown = _unknown(model.graph.node)
+    unknown = unknown_operators(model.graph.node)
     for node, sizes in calls:
         macs = FORMULAS[operator_key(node)](with_shapes(node, sizes))
         if macs is None:
@@ -96,7 +96,7 @@ def with_shapes(node: onnx.NodeProto, real: Mapping[str, Shape]) -> Node:
     )
 
 
-def _unknown(nodes: Iterable[onnx.NodeProto], outermost: bool = True) -> set[str]:
+def unknown_operators(nodes: Iterable[onnx.NodeProto], outermost: bool = True) -> set[str]:
     """Return the operators that no formula covers, with those inside of loops and branches.
 
     What is inside of a Scan of the outermost graph is counted turn by turn.
@@ -110,7 +110,7 @@ def _unknown(nodes: Iterable[onnx.NodeProto], outermost: bool = True) -> set[str
         elif (domain, name) not in FORMULAS and not (domain == "com.microsoft" and name in FREE_MICROSOFT):
             found.add(_title(node))
         repeated = outermost and node.op_type == "Scan"
-        inside = _unknown(body_of(node).node, False) if repeated else _inside(node)
+        inside = unknown_operators(body_of(node).node, False) if repeated else _inside(node)
         found |= {f"{inner} in {name}" for inner in inside}
     return found
 
@@ -119,7 +119,9 @@ def _inside(node: onnx.NodeProto) -> set[str]:
     """Return what multiplies in a loop's or a branch's body: how often it runs is not known."""
     bodies = [g for a in node.attribute for g in ([a.g] if a.HasField("g") else a.graphs)]
     nodes = [inner for body in bodies for inner in body.node]
-    return {_title(inner) for inner in nodes if operator_key(inner) in FORMULAS} | _unknown(nodes, False)
+    return {_title(inner) for inner in nodes if operator_key(inner) in FORMULAS} | unknown_operators(
+        nodes, False
+    )
 
 
 def _parameters(model: onnx.ModelProto) -> int:

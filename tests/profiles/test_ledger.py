@@ -138,7 +138,9 @@ def test_work_on_weights_alone_is_done_at_load(onnx_file):
 
 def test_what_has_no_price_is_named(onnx_file):
     node = helper.make_node("Einsum", ["x", "w"], ["y"], equation="ij,jk->ik")
-    assert account(onnx_file, [node], {"w": DENSE}).unpriced == ["Einsum"]
+    assert account(onnx_file, [node], {"w": DENSE}).unpriced == []
+    sort = [helper.make_node("Unique", ["x"], ["y"])]
+    assert account(onnx_file, sort, {}).unpriced == ["Unique"]
 
 
 def test_a_product_within_the_array_reads_each_operand_once():
@@ -168,7 +170,8 @@ def test_attention_is_two_products(onnx_file):
     node = helper.make_node("Attention", ["x", "x", "x"], ["y"], name="a")
     path = onnx_file([node], {"x": [1, 3, 10, 8]}, ["y"], {}, opset=23)
     found = ledger(path, {"x": (1, 3, 10, 8)})
-    assert found.operations() == {"multiply": 2 * 3 * 10 * 10 * 8, "shift": 0, "add": 2 * 3 * 10 * 10 * 8}
+    count = 2 * 3 * 10 * 10 * 8
+    assert found.operations() == {"multiply": count, "shift": 0, "add": count, "popcount": 0}
 
 
 def test_counts_agree_with_the_count_of_multiply_accumulates(onnx_file):

@@ -155,12 +155,15 @@ def test_list_json(paring_command: Command) -> None:
     ran = paring_command("list", "--json")
     assert ran.code == 0
     told = strict(ran.out)
-    kinds = {"transforms", "exporters", "engines", "devices", "meters", "chips", "sources", "data"}
+    kinds = {
+        "transforms", "exporters", "engines", "devices", "meters", "chips", "modelled-devices", "sources", "data"
+    }  # fmt: skip
     assert set(told) == kinds
     assert {"embedded", "folder", "text"} <= {row["name"] for row in told["data"]}
     assert {"token_merge", "token_prune"} <= {row["name"] for row in told["transforms"]}
     for kind, rows in told.items():
-        keys = {"name", "about", "why_not"} | ({"traits", "keys"} if kind == "transforms" else set())
+        more = {"transforms": {"traits", "keys"}, "modelled-devices": {"constants", "sources"}}
+        keys = {"name", "about", "why_not"} | more.get(kind, set())
         assert all(set(row) == keys for row in rows)
     merge = next(row for row in told["transforms"] if row["name"] == "token_merge")
     assert [key["name"] for key in merge["keys"]] == ["r", "schedule", "keep_ratio", "proportional_attention"]

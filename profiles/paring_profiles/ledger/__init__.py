@@ -7,8 +7,9 @@ what is added. Nothing here is measured, and nothing measured is here.
 
 from __future__ import annotations
 
-from .book import Entry, Ledger, ledger
+from .book import Ledger, ledger
+from .entry import KINDS, Entry
 from .prices import ACCOUNTINGS, Prices, prices
 from .rival import against_int8
 
-__all__ = ["ACCOUNTINGS", "Entry", "Ledger", "Prices", "against_int8", "ledger", "prices"]
+__all__ = ["ACCOUNTINGS", "KINDS", "Entry", "Ledger", "Prices", "against_int8", "ledger", "prices"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from paring_profiles.scan_bodies import body_of
 
 if TYPE_CHECKING:
     import onnx
@@ -21,15 +24,33 @@ _PASSING = {
     "Squeeze", "Tile", "Transpose", "Unsqueeze",
 }  # fmt: skip
 _MOST_EXPONENTS = 15  # of a 5-bit code, zero beside them
+_CHOOSING = {"Max", "Min"}  # of a spike and the bounds that a neuron sets it
+_WHOLE = {"Ceil", "Floor", "Round"}
+
+
+@dataclass(frozen=True)
+class Selector:
+    """An operand that selects what is added: zeros and ones, or signs.
+
+    Attributes:
+        bits: of an element.
+        spikes: whether a layer of neurons that runs step by step (a Scan) makes it.
+    """
+
+    bits: int
+    spikes: bool = False
 
 
 class Evidence:
-    """Looks up what feeds a node: constants with their values, and comparisons."""
+    """Looks up what feeds a node: constants with their values, comparisons and spikes."""
 
-    def __init__(self, path: Path, model: onnx.ModelProto) -> None:
+    def __init__(self, path: Path, model: onnx.ModelProto, body: onnx.GraphProto | None = None) -> None:
+        """`body`: of a Scan whose nodes are asked about; names from outside of it are known too."""
         self._path, self._model = path, model
-        self._makers = {name: node for node in model.graph.node for name in node.output}
-        self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
+        graphs = [model.graph] if body is None else [model.graph, body]
+        self._nodes = [node for graph in graphs for node in graph.node]
+        self._makers = {name: node for node in self._nodes for name in node.output}
+        self._stored = {tensor.name: tensor for graph in graphs for tensor in graph.initializer}
         self._constant: dict[str, bool] = {}
 
     def is_constant(self, name: str) -> bool:
@@ -42,12 +63,47 @@ class Evidence:
                 self._constant[name] = all(self.is_constant(given) for given in maker.input if given)
         return self._constant[name]
 
-    def is_binary(self, name: str) -> bool:
-        """Whether a tensor comes from comparisons, so that it holds zeros and ones only."""
-        seen = self._makers.get(name)
-        while seen is not None and seen.op_type in _PASSING:
-            seen = self._makers.get(seen.input[0])
-        return seen is not None and seen.op_type in _COMPARISONS
+    def selector(self, name: str) -> Selector | None:
+        """What a tensor is that comes from comparisons, signs or spikes; None for any other."""
+        maker = self._source(name)
+        if maker is None:
+            return None
+        if maker.op_type in _COMPARISONS or maker.op_type == "Sign" or self._chooses_signs(maker):
+            return Selector(bits=1)
+        if maker.op_type == "Scan":
+            output = list(maker.output).index(self._source_name(name))
+            body = body_of(maker)
+            found = Evidence(self._path, self._model, body).selector(body.output[output].name)
+            return None if found is None else Selector(found.bits, spikes=True)
+        while maker is not None and maker.op_type in _CHOOSING:
+            maker = self._source(maker.input[0])
+        if maker is not None and maker.op_type == "Clip" and self._is_sign(maker):
+            return Selector(bits=2)
+        return None
+
+    def _source_name(self, name: str) -> str:
+        """The tensor that `name` is a view of."""
+        while (maker := self._makers.get(name)) is not None and maker.op_type in _PASSING:
+            name = maker.input[0]
+        return name
+
+    def _source(self, name: str) -> onnx.NodeProto | None:
+        return self._makers.get(self._source_name(name))
+
+    def _chooses_signs(self, node: onnx.NodeProto) -> bool:
+        """Where(condition, 1, -1)."""
+        return node.op_type == "Where" and all(
+            self.is_constant(name) and bool(np.isin(self._value(name), (-1, 0, 1)).all())
+            for name in node.input[1:]
+        )
+
+    def _is_sign(self, clip: onnx.NodeProto) -> bool:
+        """Whether a Clip holds whole numbers within -1 and 1."""
+        whole = self._source(clip.input[0])
+        bounds = [name for name in clip.input[1:] if name]
+        if whole is None or whole.op_type not in _WHOLE or len(bounds) < 2:
+            return False
+        return all(self.is_constant(b) and abs(float(self._value(b))) <= 1 for b in bounds)
 
     def shift_bits(self, name: str) -> int | None:
         """Bits of a weight's code, sign included, when each is a power of two times a scale or zero."""
@@ -60,7 +116,7 @@ class Evidence:
         if name in self._stored:
             return onnx.numpy_helper.to_array(self._stored[name], str(self._path.parent))
         wanted, nodes = {name}, []
-        for node in reversed(self._model.graph.node):
+        for node in reversed(self._nodes):
             if wanted & set(node.output):
                 nodes.append(copy.deepcopy(node))
                 wanted |= {given for given in node.input if given}

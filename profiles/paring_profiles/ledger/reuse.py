@@ -25,11 +25,14 @@ class Widths:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bits that cross each level beyond the registers in one call."""
+    """Bits that cross each level beyond the registers in one call; `weight_...`: how many are of weights."""
 
     dram: float
     buffer: float
     network: float
+    weight_dram: float = 0.0
+    weight_buffer: float = 0.0
+    weight_network: float = 0.0
 
 
 def traffic(product: Product, widths: Widths, constant: bool, prices: Prices) -> Traffic:
@@ -48,9 +51,12 @@ def traffic(product: Product, widths: Widths, constant: bool, prices: Prices) ->
     )
     activations = [left, out] if constant else [left, right, out]
     dram = sum(bits for bits in activations if bits > prices.buffer_bits) + (right if constant else 0)
-    tiled = min(_tiled(product, left, right, tile, prices.elements) for tile in _tiles(prices.elements))
+    tilings = (_tiled(product, left, right, tile, prices.elements) for tile in _tiles(prices.elements))
+    lefts, rights = min(tilings, key=sum)
     # The result is written once, and what comes from DRAM is written into the buffer first.
-    return Traffic(float(dram), tiled + out + (right if constant else 0), tiled + out)
+    stored = float(right if constant else 0)
+    weights = (stored, rights + stored, rights) if constant else (0.0, 0.0, 0.0)
+    return Traffic(float(dram), lefts + rights + out + stored, lefts + rights + out, *weights)
 
 
 def _tiles(elements: int) -> list[int]:
@@ -58,8 +64,8 @@ def _tiles(elements: int) -> list[int]:
     return sorted({elements // columns for columns in range(1, elements + 1)})
 
 
-def _tiled(product: Product, left: float, right: float, rows: int, elements: int) -> float:
-    """Bits read from the buffer with tiles of `rows` rows."""
+def _tiled(product: Product, left: float, right: float, rows: int, elements: int) -> tuple[float, float]:
+    """Bits of either operand that are read from the buffer with tiles of `rows` rows."""
     rows = min(rows, product.m)
     columns = min(elements // rows, product.n)
-    return left * math.ceil(product.n / columns) + right * math.ceil(product.m / rows)
+    return left * math.ceil(product.n / columns), right * math.ceil(product.m / rows)

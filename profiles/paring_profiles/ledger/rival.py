@@ -10,7 +10,7 @@ from __future__ import annotations
 from .book import Ledger
 from .prices import prices
 
-CHEAP = ("shift_add", "select_add")
+CHEAP = ("shift_add", "select_add", "popcount")
 PARTS = {
     "operations": "arithmetic",
     "dram": "DRAM",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from ..api import compare as run
 from ..api import extras
+from .import_command import show_imported
 from .output import Json, print_json, table
 from .regressions_view import as_plain, share, show, write
 from .store_options import Label, Machine, OneCase, Store, place, selection
@@ -43,6 +45,10 @@ def compare(
     ] = "0%",
     ci: Annotated[bool, typer.Option("--ci", help="exit with 1 where something got worse")] = False,
     junit: Annotated[Path | None, typer.Option(help="write the comparisons as a JUnit file")] = None,
+    imported: Annotated[
+        list[Path] | None,
+        typer.Option(help="another tool's results, as `paring import -o` wrote them; repeatable"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare recorded profiles. Ratios over separate runs are marked as not interleaved.
@@ -61,8 +67,10 @@ def compare(
             raise typer.BadParameter(f"{wrong[0]} needs --since")
         if not profiles:
             raise typer.BadParameter("profile.json files are needed, or --since for stored profiles")
-        _compare_files(profiles, json)
+        _compare_files(profiles, imported or [], json)
         return
+    if imported:
+        raise typer.BadParameter("--imported is shown beside profile.json files, not with --since")
     with extras("comparing stored profiles"):
         from paring_profiles.history import Limits, regressions
 
@@ -78,10 +86,14 @@ def compare(
         raise typer.Exit(1)
 
 
-def _compare_files(profiles: list[str], json: bool) -> None:
+def _compare_files(profiles: list[str], imported: list[Path], json: bool) -> None:
     found = run(profiles)
+    with extras("reading imported results"):
+        from paring_profiles.imports import read_results
+
+        others = [read_results(path) for path in imported]
     if json:
-        print_json(found)
+        print_json({**asdict(found), "imported": others} if others else found)
         return
     measured = [
         [
@@ -109,6 +121,8 @@ def _compare_files(profiles: list[str], json: bool) -> None:
     ]
     columns = ("model", "against", "case", "speed-up", "95 % interval", "measured", "verdict")
     table("comparisons", columns, ratios)
+    if others:
+        show_imported(others)
 
 
 def _show_energy(found: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,8 @@ from .profile_command import dimensions
 
 if TYPE_CHECKING:
     from paring_profiles.ledger import Ledger
+
+    from .device_tables import DeviceTables
 
 
 def register(tree: typer.Typer) -> None:
@@ -34,6 +36,13 @@ def ledger(
             " nothing and products need no accumulation"
         ),
     ] = "full",
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="also a modelled device's bound (`paring list modelled-devices`), or what a fitted model"
+            " predicts: the .yaml file of `paring calibrate-model`; repeatable"
+        ),
+    ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="a row for each layer of each artifact")] = False,
     json: Json = False,
 ) -> None:
@@ -42,14 +51,12 @@ def ledger(
 
     if accounting not in ACCOUNTINGS:
         raise typer.BadParameter(f"{accounting!r}; one of {', '.join(ACCOUNTINGS)}")
-    found = _ledgers(artifacts, batch, dimensions(dim or []), accounting)
+    sizes = dimensions(dim or [])
+    found = _ledgers(artifacts, batch, sizes, accounting)
+    timed = _devices(device or [], artifacts, batch, sizes, found)
     if json:
-        print_json(
-            {
-                name: {**asdict(one), "energy_uj": one.energy_uj(), "total_uj": one.total_uj}
-                for name, one in found.items()
-            }
-        )
+        told = {name: _as_dict(one) for name, one in found.items()}
+        print_json({**told, "devices": timed.as_dict()} if device else told)
         return
     table(f"modelled, {prices().name}, batch {batch}, accounting: {accounting}", *_summary(found))
     for name, one in found.items():
@@ -57,6 +64,7 @@ def ledger(
             table(name, *_by_layer(one))
         if one.unpriced:
             console.print(f"{name}: not priced: {', '.join(one.unpriced)}")
+    timed.show()
     for sentence in _rivals(found):
         console.print(sentence, soft_wrap=True, highlight=False)
     for what, source in prices().sources.items():
@@ -79,6 +87,20 @@ def _ledgers(artifacts: list[str], batch: int, dims: dict[str, int], accounting:
             if number == 0:
                 found[f"{name} as int8"] = account(path, shapes, accounting, as_int8=True)
     return found
+
+
+def _devices(
+    names: list[str], artifacts: list[str], batch: int, dims: dict[str, int], found: dict[str, Ledger]
+) -> DeviceTables:
+    """Bounds of devices whose figures are published, and predictions of models that were fitted."""
+    from paring_profiles.candidates import default_names
+
+    from .device_tables import device_tables
+
+    paths = [_model_file(Path(item.removeprefix("onnx:"))) for item in artifacts]
+    own = {name: found[name] for name in default_names(artifacts)}
+    with extras("modelling a device"):
+        return device_tables(names, dict(zip(own, paths, strict=True)), batch, dims, own)
 
 
 def _rivals(found: dict[str, Ledger]) -> list[str]:
@@ -109,14 +131,20 @@ def _model_file(path: Path) -> Path:
     return path / manifest.entry
 
 
+def _as_dict(one: Ledger) -> dict[str, Any]:
+    totals = {"energy_uj": one.energy_uj(), "total_uj": one.total_uj, "counts": one.counts()}
+    return {**asdict(one), **totals, "moved_bits": one.bits(), "moved_weight_bits": one.weight_bits()}
+
+
 def _summary(found: dict[str, Ledger]) -> tuple[list[str], list[list[str]]]:
+    from paring_profiles.ledger import KINDS
+
+    kinds = [kind for kind in KINDS if any(one.counts()[kind] for one in found.values())]
+    levels = ("dram", "buffer", "registers")
     header = [
         "",
-        "multiply",
-        "shift",
-        "add",
-        "DRAM",
-        "buffer",
+        *(kind if kind != "synop" else "synop, at most" for kind in kinds),
+        *(f"{'DRAM' if level == 'dram' else level}, of weights" for level in levels),
         "energy, µJ",
         "operations",
         "memory",
@@ -125,13 +153,13 @@ def _summary(found: dict[str, Ledger]) -> tuple[list[str], list[list[str]]]:
     first = next(iter(found.values())).total_uj
     rows = []
     for name, one in found.items():
-        counts, bits, energy = one.operations(), one.bits(), one.energy_uj()
+        counts, bits, weights, energy = one.counts(), one.bits(), one.weight_bits(), one.energy_uj()
         memory = one.total_uj - energy["operations"]
         rows.append(
             [
                 name,
-                *(f"{counts[kind]:,}" for kind in ("multiply", "shift", "add")),
-                *(f"{bits[level] / 8e3:,.0f} kB" for level in ("dram", "buffer")),
+                *(f"{counts[kind]:,}" for kind in kinds),
+                *(f"{bits[level] / 8e3:,.0f} kB, {weights[level] / 8e3:,.0f}" for level in levels),
                 *(f"{value:,.1f}" for value in (one.total_uj, energy["operations"], memory)),
                 f"{one.total_uj / first:.1%}",
             ]

@@ -23,6 +23,7 @@ class Kind(str, enum.Enum):
     devices = "devices"
     meters = "meters"
     chips = "chips"
+    modelled_devices = "modelled-devices"
     sources = "sources"
     data = "data"
 
@@ -36,7 +37,7 @@ def show(
     kind: Annotated[Kind | None, typer.Argument(help="one kind; all when left out")] = None,
     json: Json = False,
 ) -> None:
-    """List transforms, exporters, engines, devices, meters, chips, sources and data, each with its why-not.
+    """List transforms, exporters, engines, devices, meters, chips, sources, data and more, each with its why-not.
 
     `list transforms` alone also tells each transform's recipe keys and their defaults.
     """
@@ -154,6 +155,27 @@ def _modelled(chip: Any) -> str:
     return f"{' and '.join(known)} modelled" if known else "no energies and times are published"
 
 
+def _modelled_devices() -> list[dict[str, Any]]:
+    from paring_profiles.devices_modelled import device, devices_modelled
+
+    return [
+        {
+            "name": name,
+            "about": f"{one.title}: peak in {', '.join(one.peak_tops)}; {_memory(one)}; bounds, modelled",
+            "why_not": None,
+            "constants": {key: figure.model_dump() for key, figure in one.constants().items()},
+            "sources": {key: source.model_dump() for key, source in one.sources.items()},
+        }
+        for name, one in ((name, device(name)) for name in devices_modelled())
+    ]
+
+
+def _memory(one: Any) -> str:
+    if one.memory_gb_s is None:
+        return "no bandwidth is published"
+    return f"{one.memory_gb_s.value:g} GB/s"
+
+
 def _sources() -> list[dict[str, Any]]:
     from ..sources import sources
 
@@ -180,6 +202,7 @@ FINDERS: dict[Kind, Callable[[], list[dict[str, Any]]]] = {
     Kind.devices: _devices,
     Kind.meters: _meters,
     Kind.chips: _chips,
+    Kind.modelled_devices: _modelled_devices,
     Kind.sources: _sources,
     Kind.data: _data,
 }
