@@ -156,7 +156,8 @@ def test_list_json(paring_command: Command) -> None:
     assert ran.code == 0
     told = strict(ran.out)
     kinds = {
-        "transforms", "exporters", "engines", "devices", "meters", "chips", "modelled-devices", "sources", "data"
+        "transforms", "exporters", "engines", "devices", "meters", "chips", "modelled-devices", "sources",
+        "data",
     }  # fmt: skip
     assert set(told) == kinds
     assert {"embedded", "folder", "text"} <= {row["name"] for row in told["data"]}

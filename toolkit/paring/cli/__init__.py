@@ -25,8 +25,8 @@ from .output import errors, wants_json
 COMMANDS = (
     "convert", "recover", "profile", "compare", "history", "run", "generate", "filter_layers", "needle",
     "accuracy", "must_drop_budgets", "shift_layers", "mixture_costs", "spike_coverage",
-    "inspect", "lint_tensorrt", "ledger", "calibrate_model", "import", "plan", "simulate", "sweep", "recommend",
-    "report", "serve", "list", "doctor", "demo", "recipe",
+    "inspect", "lint_tensorrt", "ledger", "calibrate_model", "import", "plan", "simulate", "sweep",
+    "recommend", "report", "serve", "list", "doctor", "demo", "recipe",
 )  # fmt: skip
 # By way of a public class: typer may carry its own click or use the package.
 CLICK_EXCEPTION: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")

@@ -37,7 +37,7 @@ def show(
     kind: Annotated[Kind | None, typer.Argument(help="one kind; all when left out")] = None,
     json: Json = False,
 ) -> None:
-    """List transforms, exporters, engines, devices, meters, chips, sources, data and more, each with its why-not.
+    """List transforms, exporters, engines, devices, meters, chips, sources and more, each with its why-not.
 
     `list transforms` alone also tells each transform's recipe keys and their defaults.
     """

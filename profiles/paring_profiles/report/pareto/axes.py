@@ -14,7 +14,7 @@ _FIRST = ("latency_relative", "latency_p50_ms", "drop", "accuracy", "size_bytes"
 
 def figures_of(measures: Mapping[str, Measure], more: Mapping[str, Named] | None = None) -> dict[str, Figure]:
     """Measures in their readers' units; `more` names those that sweeps do not have."""
-    known = MEASURES | (more or {})
+    known = {**MEASURES, **(more or {})}
     found = {}
     for name, one in measures.items():
         scale = known[name].scale
@@ -27,7 +27,7 @@ def axes_of(
     objectives: Sequence[str], variants: Sequence[Variant], more: Mapping[str, Named] | None = None
 ) -> list[Axis]:
     """The objectives, then every other measure that some variant has."""
-    known = MEASURES | (more or {})
+    known = {**MEASURES, **(more or {})}
     present = {name for variant in variants for name in variant.figures}
     order = dict.fromkeys([*objectives, *_FIRST, *known])
     axes = []

@@ -152,7 +152,9 @@ def _variant(
         artifact=trial.artifact,
         figures=figures_of(measures),
         quality=quality_sentences(seen.quality),
-        gain=_gain(measures.get("latency_relative"), seen, base and looker.look(base.artifact)),
+        gain=_gain(
+            measures.get("latency_relative"), seen, None if base is None else looker.look(base.artifact)
+        ),
         tokens_per_layer=seen.tokens_per_layer,
         metered=_metered(measures),
         modelled_uj=seen.parts_uj,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from paring_profiles.report.marks import table_lines, text
 from paring_profiles.report.pareto import tables
+from paring_profiles.report.pareto.scatter import kind_of
 from paring_profiles.report.pareto.axes import in_words, label
 from paring_profiles.report.pareto.page import Report, Variant
 from paring_profiles.report.tables import ABSENT, Table
@@ -55,7 +56,7 @@ def _table(report: Report, variants: Sequence[Variant]) -> Table:
 
 
 def _order(one: Variant) -> int:
-    return ["on", "maybe", "baseline", "dominated", "unjudged"].index(tables.kind_of(one))
+    return ["on", "maybe", "baseline", "dominated", "unjudged"].index(kind_of(one))
 
 
 def _folded(title: str, lines: Sequence[str]) -> list[str]:
