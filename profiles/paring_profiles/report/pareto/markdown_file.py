@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from paring_profiles.report.marks import table_lines, text
 from paring_profiles.report.pareto import tables
-from paring_profiles.report.pareto.scatter import kind_of
 from paring_profiles.report.pareto.axes import in_words, label
 from paring_profiles.report.pareto.page import Report, Variant
+from paring_profiles.report.pareto.scatter import kind_of
 from paring_profiles.report.tables import ABSENT, Table
 
 
