@@ -1,18 +1,13 @@
-"""Measurements of shift-linear kernels, one JSON line each, in a file that a kill cannot spoil.
-
-A line is written with one call and synchronised before the next measurement begins. A last line that was
-cut off is dropped when the file is opened again.
-"""
+"""Measurements of shift-linear kernels, one JSON line each, in a file that a kill cannot spoil."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paring_exporters.tvm.record_file import RecordFile
 from paring_exporters.tvm.shift_problem import Schedule, ShiftShape
 from paring_runtimes.errors import InputError
 
@@ -52,27 +47,16 @@ class Database:
         Raises:
             InputError: a line that is not the last one is no record.
         """
-        self.path = Path(folder) / FILE
+        self._file = RecordFile(Path(folder) / FILE)
+        self.path = self._file.path
         self.timings: list[Timing] = []
         self.comparisons: list[Comparison] = []
-        self._whole_bytes = 0
-        data = self.path.read_bytes() if self.path.is_file() else b""
-        for number, line in enumerate(data.splitlines(keepends=True), 1):
-            if not line.endswith(b"\n"):
-                break
-            self._keep(_record(line, f"{self.path}:{number}"))
-            self._whole_bytes += len(line)
+        for line, where in self._file.lines():
+            self._keep(_record(line, where))
 
     def add(self, record: Timing | Comparison) -> None:
         """Append a record; on return it is on the disk."""
-        line = (json.dumps({"kind": type(record).__name__, **dataclasses.asdict(record)}) + "\n").encode()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.truncate(self._whole_bytes)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        self._whole_bytes += len(line)
+        self._file.append(record)
         self._keep(record)
 
     def of(self, target: str, shape: ShiftShape) -> list[Timing]:

@@ -1,20 +1,15 @@
-"""Times of kernels by target, extents and tiling, one JSON line each, kept between conversions.
-
-A line is written with one call and is on the disk before the next measurement begins; one that was cut off
-by a kill is dropped when the file is opened again.
-"""
+"""Times of kernels by target, extents and tiling, one JSON line each, kept between conversions."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paring_runtimes.errors import InputError
 
+from ..tvm.record_file import RecordFile
 from .kernels.dense import Tiling
 
 FILE = "kernels.jsonl"
@@ -52,27 +47,16 @@ class Database:
         Raises:
             InputError: a line that is not the last one is no record.
         """
-        self.path = folder / FILE
+        self._file = RecordFile(folder / FILE)
+        self.path = self._file.path
         self._timings: dict[tuple[str, str, Tiling], Timing] = {}
         self._duels: dict[tuple[str, str], Duel] = {}
-        self._whole_bytes = 0
-        data = self.path.read_bytes() if self.path.is_file() else b""
-        for number, line in enumerate(data.splitlines(keepends=True), 1):
-            if not line.endswith(b"\n"):
-                break
-            self._keep(_record(line, f"{self.path}:{number}"))
-            self._whole_bytes += len(line)
+        for line, where in self._file.lines():
+            self._keep(_record(line, where))
 
     def add(self, record: Timing | Duel) -> None:
         """Append a record; on return it is on the disk."""
-        line = (json.dumps({"kind": type(record).__name__, **dataclasses.asdict(record)}) + "\n").encode()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.truncate(self._whole_bytes)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        self._whole_bytes += len(line)
+        self._file.append(record)
         self._keep(record)
 
     def timing(self, target: str, kernel: str, tiling: Tiling) -> Timing | None:
