@@ -117,3 +117,10 @@ def test_operators_of_others_are_named(onnx_file):
     assert macs.unknown_operators(onnx.ModelProto.FromString(model.SerializeToString()).graph.node) == {
         "example.org.Whirl"
     }
+
+
+def test_what_keeps_tokens_is_priced(onnx_file):
+    keep = helper.make_node("TopK", ["x", "k"], ["y", "places"], name="keep", axis=1)
+    found = ledger(onnx_file([keep], {"x": [1, 100]}, ["y"], {"k": np.array([70])}), {"x": (1, 100)})
+    assert found.unpriced == []
+    assert [entry.operations for entry in found.entries] == [{"multiply": 0, "add": 11 * 100}]

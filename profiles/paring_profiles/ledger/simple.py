@@ -87,6 +87,7 @@ SIMPLE: dict[str, tuple[int, int]] = {
     "Sum": (0, 1),
     "Swish": (_POLYNOMIAL[0] + 2, _POLYNOMIAL[1] + 1),
     "Tanh": (_POLYNOMIAL[0] + 1, _POLYNOMIAL[1] + 2),
+    "TopK": (0, 11),  # a heap's comparisons an element, of at most 2,048 that are kept
 }
 
 # What only moves, views, chooses or makes data: free, for its words pass with the operator that reads them.
