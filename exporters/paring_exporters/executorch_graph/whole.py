@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from paring_runtimes import TensorSpec
 from paring_runtimes.errors import ExportError
 
 from ..hints import explain
 from ..quiet import quiet_export
 from ..request import Exported, Request
+from ..traced_specs import told, traced_specs
 from .decompositions import table
 
 # The memory of a program is planned for its largest batch and taken when it is opened.
@@ -39,10 +39,10 @@ def write(model: nn.Module, request: Request, path: Path) -> Exported:
         ExportError: as `paring_exporters.formats.executorch.export`.
     """
     program = _exported(model, request)
-    inputs, outputs = _specs(program, request)
+    inputs, outputs = traced_specs(program, request)
     most = MAX_BATCH if "batch" in request.dynamic else None
-    told = {"inputs": [_told(spec) for spec in inputs], "outputs": [_told(spec) for spec in outputs]}
-    lowered = _lowered(program, {**told, "max_batch": most})
+    facts_inside = {"inputs": [told(spec) for spec in inputs], "outputs": [told(spec) for spec in outputs]}
+    lowered = _lowered(program, {**facts_inside, "max_batch": most})
     delegates, others = _kernels(lowered.exported_program().graph)
     _check_kernels(others)
     with _quiet():
@@ -125,32 +125,6 @@ def _check_kernels(names: Counter[str]) -> None:
             f"executorch: ExecuTorch {version('executorch')} has no kernel for {', '.join(missing)};"
             " -s export.format=onnx takes them"
         )
-
-
-def _specs(
-    program: torch.export.ExportedProgram, request: Request
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    values = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
-    (given,) = program.graph_signature.user_inputs
-    found = [values[name] for name in program.graph_signature.user_outputs]
-    dynamic = "batch" in request.dynamic
-    names = zip(request.output_names, found, strict=True)
-    return (
-        (_spec(request.input_name, values[given], dynamic),),
-        tuple(_spec(name, value, dynamic) for name, value in names),
-    )
-
-
-def _spec(name: str, value: torch.Tensor, dynamic: bool) -> TensorSpec:
-    shape = tuple(
-        size if isinstance(size, int) else "batch" if axis == 0 and dynamic else f"{name}_{axis}"
-        for axis, size in enumerate(value.shape)
-    )
-    return TensorSpec(name, str(value.dtype).removeprefix("torch."), shape)
-
-
-def _told(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
 
 
 @contextmanager

@@ -48,7 +48,6 @@ class Database:
             InputError: a line that is not the last one is no record.
         """
         self._file = RecordFile(Path(folder) / FILE)
-        self.path = self._file.path
         self.timings: list[Timing] = []
         self.comparisons: list[Comparison] = []
         for line, where in self._file.lines():

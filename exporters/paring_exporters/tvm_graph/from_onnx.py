@@ -18,12 +18,13 @@ from paring_runtimes.errors import ExportError
 from ..given.folding import folded
 from ..given.graph import GivenGraph, GraphRequest
 from ..request import Exported
+from ..traced_specs import told
 from ..tvm.target import host_target
 from .architectures import of
 from .compiling import compiled
 from .cpus import facts_of, target_for
 from .linking import compiler_for, link
-from .whole import NOT_RUN, told
+from .whole import NOT_RUN
 
 
 def write(request: GraphRequest, path: Path) -> Exported:

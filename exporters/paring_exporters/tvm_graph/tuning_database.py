@@ -48,7 +48,6 @@ class Database:
             InputError: a line that is not the last one is no record.
         """
         self._file = RecordFile(folder / FILE)
-        self.path = self._file.path
         self._timings: dict[tuple[str, str, Tiling], Timing] = {}
         self._duels: dict[tuple[str, str], Duel] = {}
         for line, where in self._file.lines():

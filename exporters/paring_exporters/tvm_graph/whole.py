@@ -11,11 +11,11 @@ import tvm
 from torch import nn
 from tvm.relax.frontend.torch import from_exported_program
 
-from paring_runtimes import TensorSpec
 from paring_runtimes.engines.tvm import misfit
 from paring_runtimes.errors import ExportError
 
 from ..request import MAX_BATCH, Exported, Request
+from ..traced_specs import told, traced_specs
 from ..tvm.target import host_target
 from .architectures import of
 from .compiling import compiled
@@ -44,7 +44,7 @@ def write(model: nn.Module, request: Request, path: Path) -> Exported:
     needs = facts_of(target)
     reason = misfit(needs)
     program = exported(model, request)
-    constants, specs = constants_of(program), _specs(program, request)
+    constants, specs = constants_of(program), traced_specs(program, request)
     most = _most(program) if "batch" in request.dynamic else None
     rewrite(program, constants)
 
@@ -105,29 +105,3 @@ def _most(program: torch.export.ExportedProgram) -> int:
     shapes = [value.shape[1:] for value in values if isinstance(value, torch.Tensor) and value.ndim]
     sizes = [prod(shape) for shape in shapes if all(isinstance(size, int) for size in shape)]
     return min(MAX_BATCH, (2**31 - 1) // max(sizes))
-
-
-def _specs(
-    program: torch.export.ExportedProgram, request: Request
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    graph = program.graph_module.graph
-    values = {node.name: node.meta["val"] for node in graph.nodes if "val" in node.meta}
-    (given,) = program.graph_signature.user_inputs
-    found = [values[name] for name in program.graph_signature.user_outputs]
-    dynamic = "batch" in request.dynamic
-    inputs = (_spec(request.input_name, values[given], dynamic),)
-    names = zip(request.output_names, found, strict=True)
-    return inputs, tuple(_spec(name, value, dynamic) for name, value in names)
-
-
-def _spec(name: str, value: torch.Tensor, dynamic: bool) -> TensorSpec:
-    shape = tuple(
-        size if isinstance(size, int) else "batch" if axis == 0 and dynamic else f"{name}_{axis}"
-        for axis, size in enumerate(value.shape)
-    )
-    return TensorSpec(name, str(value.dtype).removeprefix("torch."), shape)
-
-
-def told(spec: TensorSpec) -> dict[str, Any]:
-    """An input or output as the library tells it."""
-    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}

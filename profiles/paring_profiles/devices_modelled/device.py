@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from paring_profiles.data_file import read_data_file
 from paring_profiles.neuromorphic.chip import Constant, Source
 from paring_runtimes.errors import InputError
 from paring_runtimes.suggest import near_miss
@@ -102,17 +101,4 @@ def read_device(path: Path) -> Device:
     Raises:
         InputError: not a device's file, with every field that is wrong.
     """
-    try:
-        told: Any = YAML(typ="safe").load(path)
-    except (OSError, YAMLError) as error:
-        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(told, dict):
-        raise InputError(f"{path}: expected a mapping of a device's fields")
-    try:
-        return Device.model_validate({"name": path.stem, **told})
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in one['loc']) or 'device'}: {one['msg']}"
-            for one in error.errors()
-        )
-        raise InputError(f"{path}: {wrong}") from None
+    return read_data_file(path, Device, "device")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from paring_profiles.data_file import read_data_file
 from paring_runtimes.errors import InputError
 from paring_runtimes.suggest import near_miss
 
@@ -241,16 +240,4 @@ def read_chip(path: Path) -> Chip:
     Raises:
         InputError: not a chip's file, with every field that is wrong.
     """
-    try:
-        told: Any = YAML(typ="safe").load(path)
-    except (OSError, YAMLError) as error:
-        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(told, dict):
-        raise InputError(f"{path}: expected a mapping of a chip's fields")
-    try:
-        return Chip.model_validate({"name": path.stem, **told})
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in one['loc']) or 'chip'}: {one['msg']}" for one in error.errors()
-        )
-        raise InputError(f"{path}: {wrong}") from None
+    return read_data_file(path, Chip, "chip")
