@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paring_profiles import onnx_graph
+from paring_profiles import onnx_graph, openings
 from paring_profiles.result import Candidate, ExpertShare, Settings
 from paring_runtimes.errors import InputError
 from paring_runtimes.manifest import Manifest
@@ -35,6 +35,7 @@ def check(
     for what, sizes in (("batch_sizes", settings.batch_sizes), ("prompt_tokens", settings.prompt_tokens)):
         if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
             raise InputError(f"{what}: expected different whole numbers of at least 1, given {list(sizes)}")
+    openings.check(settings)
     if settings.new_tokens < 2:
         raise InputError(
             f"new_tokens: expected at least 2, for a step comes after the first, given {settings.new_tokens}"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paring_profiles import openings
 from paring_profiles.result import Candidate, Case, Latency, Profile
 from paring_profiles.statistics import unpaired_ratio, verdict
 from paring_profiles.store import read
@@ -141,9 +142,7 @@ def _against(reference: Profile, base: Recorded, profile: Profile, row: Recorded
     elif differ := differences(reference, profile):
         refused = "they differ in " + ", ".join(differ)
     else:
-        ours, theirs = (np.asarray(r.latency.samples_ms) for r in (row, base))
-        ratio, ci = unpaired_ratio(theirs, ours, reference.settings.seed)
-        said = verdict(ci, min(len(ours), len(theirs)))
+        ratio, ci, said = ratio_apart(base.latency, row.latency, reference.settings.seed)
     return RecordedComparison(
         baseline=base.label,
         candidate=row.label,
@@ -158,6 +157,19 @@ def _against(reference: Profile, base: Recorded, profile: Profile, row: Recorded
         prompt_tokens=case[1],
         phase=case[2],
     )
+
+
+def ratio_apart(base: Latency, own: Latency, seed: int) -> tuple[float, tuple[float, float], str]:
+    """Baseline / candidate of two that were timed apart, its interval and the verdict.
+
+    Where models were opened once, there are calls alone to judge by.
+    """
+    if base.openings_ms and own.openings_ms:
+        found = openings.apart(base.openings_ms, own.openings_ms)
+        return found.ratio, found.ci95, found.verdict
+    ours, theirs = (np.asarray(one.samples_ms) for one in (own, base))
+    ratio, ci = unpaired_ratio(theirs, ours, seed)
+    return ratio, ci, verdict(ci, min(len(ours), len(theirs)))
 
 
 def ratio_of_macs(baseline: Candidate, candidate: Candidate, case: Case) -> float | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from paring_profiles import openings
 from paring_profiles.result import Latency, Settings
 from paring_profiles.statistics import Series, block_length, median_ci95, percentile
 
@@ -20,6 +21,7 @@ MAX_ROUNDS = 10_000  # enough for any interval here, and a profile stays a file 
 _WARMUP_WINDOW = 5
 _WARMUP_CLOSENESS = 0.03
 _WARMUP_MAX_SECONDS = 10.0
+_CALLS_AFTER_OPENING = 3
 _LINGER_MAX_SECONDS = 0.4
 _LINGER_STEP_SECONDS = 0.01
 _LINGER_BUSY_SHARE = 0.1
@@ -59,6 +61,12 @@ def warm_up(call: Call, max_seconds: float = _WARMUP_MAX_SECONDS) -> Warmup:
         times.append(time_call(call))
         settled = _settled(times)
     return Warmup(len(times), settled, linger(call))
+
+
+def warm_again(call: Call) -> None:
+    """Call what was opened anew until it has planned its memory."""
+    for _ in range(_CALLS_AFTER_OPENING):
+        call()
 
 
 def _settled(times: list[float]) -> bool:
@@ -157,8 +165,18 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def summarise(samples_ms: Series, batch_size: int, warmup_runs: int, seed: int, method: str) -> Latency:
-    """Return the statistics of one candidate's calls at one batch size."""
+def summarise(
+    samples_ms: Series,
+    batch_size: int,
+    warmup_runs: int,
+    seed: int,
+    method: str,
+    openings_ms: Sequence[float] = (),
+) -> Latency:
+    """Return the statistics of one candidate's calls at one batch size.
+
+    Without `openings_ms`, the medians of several openings, the median's interval is that of one opening.
+    """
     refused: dict[str, str] = {}
     values: dict[str, float | None] = {}
     for rank in (90, 99):
@@ -166,12 +184,18 @@ def summarise(samples_ms: Series, batch_size: int, warmup_runs: int, seed: int, 
         if reason is not None:
             refused[f"p{rank}_ms"] = reason
     p50 = float(np.median(samples_ms))
+    if openings_ms:
+        ci95 = openings.median_interval(p50, openings_ms)
+        interval = f"intervals (t) by the medians of {len(openings_ms)} openings of the model"
+    else:
+        ci95 = median_ci95(samples_ms, seed)
+        interval = f"intervals from a block bootstrap (blocks of {block_length(samples_ms)})"
     return Latency(
         batch_size=batch_size,
         samples_ms=[round(float(t), 6) for t in samples_ms],
         warmup_runs=warmup_runs,
         p50_ms=p50,
-        p50_ci95_ms=median_ci95(samples_ms, seed),
+        p50_ci95_ms=ci95,
         p90_ms=values["p90_ms"],
         p99_ms=values["p99_ms"],
         mean_ms=float(samples_ms.mean()),
@@ -179,5 +203,6 @@ def summarise(samples_ms: Series, batch_size: int, warmup_runs: int, seed: int, 
         min_ms=float(samples_ms.min()),
         throughput_per_s=batch_size / p50 * 1e3,
         refused=refused,
-        method=f"{method}, intervals from a block bootstrap (blocks of {block_length(samples_ms)})",
+        method=f"{method}, {interval}",
+        openings_ms=[round(one, 6) for one in openings_ms],
     )

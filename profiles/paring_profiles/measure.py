@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import paring_runtimes
-from paring_profiles import inputs, latency, machine, macs, memory, noise, operators
+from paring_profiles import inputs, latency, machine, macs, memory, noise, openings, operators
 from paring_profiles.agreement import agreement, same_source
 from paring_profiles.candidates import candidate, check, default_names
 from paring_profiles.compare import ratio_of_macs
@@ -32,7 +32,6 @@ from paring_profiles.result import (
     Profile,
     Settings,
 )
-from paring_profiles.statistics import paired_ratio, verdict
 from paring_runtimes.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,19 +42,20 @@ Progress = Callable[[str, float], None]
 
 @dataclass
 class _Subject:
-    """One artifact on its way to a `Candidate`."""
+    """One artifact on its way to a `Candidate`. `session` is opened anew time and again."""
 
     name: str
     path: Path
     session: paring_runtimes.Session
     engine: str | None
+    threads: int
     feeds: dict[int, dict[str, NDArray[Any]]] = field(default_factory=dict)  # by batch size
     counts: dict[int, macs.MacCount] = field(default_factory=dict)
     memory: memory.MemoryUse | None = None
     agreement: Agreement | None = None
     latency: list[Latency] = field(default_factory=list)
     operators: dict[str, list[OperatorTime]] = field(default_factory=dict)
-    rounds_ms: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    rounds_ms: dict[int, list[NDArray[np.float64]]] = field(default_factory=dict)  # by opening
     energies: list[Energy] = field(default_factory=list)
     modelled: list[ModelledEnergy] = field(default_factory=list)
 
@@ -64,6 +64,20 @@ class _Subject:
         """Whether there is an ONNX graph to look into."""
         manifest = self.session.manifest
         return self.path.suffix.lower() == ".onnx" if manifest is None else manifest.format == "onnx"
+
+    def reopened(self, batch_size: int) -> Callable[[], object]:
+        """Open the closed session anew, and return the call that is timed."""
+        self.session = paring_runtimes.load(self.path, engine=self.engine, threads=self.threads)
+        return self.call(batch_size)
+
+    def close(self) -> None:
+        """Close the session that is open now."""
+        self.session.close()
+
+    def call(self, batch_size: int) -> Callable[[], object]:
+        """What is timed: the open session on inputs of its own, in new memory."""
+        feeds = {name: value.copy() for name, value in self.feeds[batch_size].items()}
+        return partial(self.session.run, feeds)
 
     @property
     def model_file(self) -> Path:
@@ -81,11 +95,11 @@ def profile(
 ) -> Profile:
     """Measure artifacts (or bare ONNX files) against the first of them.
 
-    All sessions are open in this process, with the same threads. At each batch size they are warmed
-    up and then timed in turns, in random order; then, where there is a meter, their energy is measured in
-    turns. Before, MACs are counted and memory is measured (at the largest batch size, in processes of
-    their own); after, operators are timed. Language models are
-    measured by `generation.measure`, phase by phase.
+    All sessions are open in this process, with the same threads. At each batch size they are opened anew
+    several times, warmed up and timed in turns, in random order; then, where there is a meter, their energy
+    is measured in turns. Before, MACs are counted and memory is measured (at the largest batch size, in
+    processes of their own); after, operators are timed. Language models are measured by
+    `generation.measure`, phase by phase.
 
     Args:
         paths: the baseline, then the candidates.
@@ -158,15 +172,12 @@ def _open(
     settings: Settings,
 ) -> list[_Subject]:
     chosen: Sequence[str | None] = engines or [None] * len(paths)
-    return [
-        _Subject(
-            name,
-            Path(path),
-            stack.enter_context(paring_runtimes.load(path, engine=engine, threads=settings.threads)),
-            engine,
-        )
-        for name, path, engine in zip(names or default_names(paths, engines), paths, chosen, strict=True)
-    ]
+    subjects = []
+    for name, path, engine in zip(names or default_names(paths, engines), paths, chosen, strict=True):
+        session = paring_runtimes.load(path, engine=engine, threads=settings.threads)
+        subjects.append(_Subject(name, Path(path), session, engine, settings.threads))
+        stack.callback(subjects[-1].close)
+    return subjects
 
 
 def _prepare(subject: _Subject, settings: Settings) -> None:
@@ -198,23 +209,56 @@ def _time(
     tell: Callable[[float], None],
 ) -> list[str]:
     """Time every subject at one batch size; return what was noisy."""
-    calls = [partial(s.session.run, s.feeds[batch_size]) for s in subjects]
     tell(0.0)
-    warmups = [latency.warm_up(call, settings.max_seconds / 4) for call in calls]
+    warmups = [latency.warm_up(subject.call(batch_size), settings.max_seconds / 4) for subject in subjects]
     settle_s = max(w.linger_s for w in warmups) if len(warmups) > 1 else 0.0
     with noise.Watch() as watch:
-        turns = latency.interleave(calls, settings, settle_s, tell)
+        rounds = _opening_anew(subjects, batch_size, settings, settle_s, tell)
     sentences = []
-    for subject, warmup, turn in zip(subjects, warmups, turns, strict=True):
+    for subject, warmup, turns in zip(subjects, warmups, zip(*rounds, strict=True), strict=True):
         title = f"{subject.name}, batch size {batch_size}"
         if not warmup.settled:
             sentences.append(f"{title}: {warmup.runs} warm-up runs did not settle.")
-        samples, method = np.asarray(turn.samples_ms), _method(subject, settings, settle_s)
-        subject.rounds_ms[batch_size] = np.asarray(turn.rounds_ms)
-        subject.latency.append(latency.summarise(samples, batch_size, warmup.runs, settings.seed, method))
-        sentences += noise.in_series(np.asarray(turn.rounds_ms), title)
+        subject.rounds_ms[batch_size] = [np.asarray(turn.rounds_ms) for turn in turns]
+        subject.latency.append(
+            latency.summarise(
+                np.concatenate([turn.samples_ms for turn in turns]),
+                batch_size,
+                warmup.runs,
+                settings.seed,
+                _method(subject, settings, settle_s),
+                [float(np.median(turn.samples_ms)) for turn in turns],
+            )
+        )
+        sentences += noise.in_series(np.concatenate(subject.rounds_ms[batch_size]), title)
     return sentences + [
         f"Batch size {batch_size}: {s[0].lower()}{s[1:]}" for s in watch.sentences(settings.threads, cores)
+    ]
+
+
+def _opening_anew(
+    subjects: Sequence[_Subject],
+    batch_size: int,
+    settings: Settings,
+    settle_s: float,
+    tell: Callable[[float], None],
+) -> list[list[latency.Turns]]:
+    """Time the subjects in turns, opened anew several times; of each opening the turns of each subject."""
+    calls: list[latency.Call] = []
+
+    def reopen(order: list[int]) -> None:
+        calls.clear()
+        for subject in subjects:
+            subject.close()
+        opened = {}
+        for index in order:
+            opened[index] = subjects[index].reopened(batch_size)
+            latency.warm_again(opened[index])
+        calls.extend(opened[index] for index in range(len(subjects)))
+
+    return [
+        latency.interleave(calls, one.settings, settle_s, partial(one.tell, tell))
+        for one in openings.open_anew(len(subjects), settings, reopen)
     ]
 
 
@@ -232,7 +276,7 @@ def _method(subject: _Subject, settings: Settings, settle_s: float) -> str:
     settling = f"{settle_s * 1e3:.0f} ms each, after as long untimed" if settle_s else "after an untimed call"
     return (
         f"{session.engine}, {'+'.join(session.providers)}, {settings.threads} threads, "
-        f"perf_counter_ns around run, candidates in turns in random order ({settling})"
+        f"perf_counter_ns around run, all opened anew several times, in turns in random order ({settling})"
     )
 
 
@@ -282,16 +326,16 @@ def _compare_at(
     batch_size: int,
     seed: int,
 ) -> Comparison:
-    baseline, candidate = (subjects[i].rounds_ms[batch_size] for i in (0, index))
-    ratio, ci = paired_ratio(baseline, candidate, seed)
+    found = openings.against([subject.rounds_ms[batch_size] for subject in subjects], index, seed)
     mac_ratio = ratio_of_macs(candidates[0], candidates[index], (batch_size, None, ""))
     return Comparison(
         baseline=candidates[0].name,
         candidate=candidates[index].name,
         batch_size=batch_size,
-        latency_ratio=ratio,
-        latency_ratio_ci95=ci,
+        latency_ratio=found.ratio,
+        latency_ratio_ci95=found.ci95,
         mac_ratio=mac_ratio,
-        realised=ratio / mac_ratio if mac_ratio else None,
-        verdict=verdict(ci, len(baseline)),
+        realised=found.ratio / mac_ratio if mac_ratio else None,
+        verdict=found.verdict,
+        p_value=found.p_value,
     )

@@ -25,6 +25,8 @@ class Settings:
     Attributes:
         batch_sizes: one measurement for each.
         threads: intra-op threads of the engine.
+        openings: how often each candidate is opened anew, an even number; fewer times where that
+            takes long, but 4 at least: two openings of one model differ, see `openings`.
         min_runs: timed runs of each candidate, at least.
         min_seconds: timed seconds over each candidate, at least.
         max_seconds: stop a measurement here, whatever `min_runs` says.
@@ -44,6 +46,7 @@ class Settings:
 
     batch_sizes: tuple[int, ...] = (1,)
     threads: int = 2
+    openings: int = 10
     min_runs: int = 100
     min_seconds: float = 3.0
     max_seconds: float = 120.0
@@ -77,6 +80,7 @@ class Machine:
 class Latency:
     """Latency of one candidate at one batch size, ms a call; of a language model, ms a phase.
 
+    `openings_ms` are the medians of the times that it was opened anew; the median's interval is made of them.
     A percentile below its minimal sample count is None (64 runs for p90, 662 for p99: MLPerf's early
     stopping, confidence 0.99) and `refused` says why.
     """
@@ -97,6 +101,7 @@ class Latency:
     method: str = ""  # "ONNX Runtime 1.32.0, CPUExecutionProvider, 2 threads, perf_counter_ns around run"
     prompt_tokens: int | None = None
     phase: str = ""
+    openings_ms: list[float] = field(default_factory=list)
 
     @property
     def case(self) -> Case:
@@ -297,18 +302,22 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A candidate against the baseline in one case. Ratios above 1 mean that the candidate wins."""
+    """A candidate against the baseline in one case. Ratios above 1 mean that the candidate wins.
+
+    `p_value` is two-sided, of no difference; the verdict asks for 0.01. None where models were opened once.
+    """
 
     baseline: str
     candidate: str
     batch_size: int
-    latency_ratio: float  # median over rounds of baseline / candidate
+    latency_ratio: float  # baseline / candidate: mean over openings of the medians over rounds, geometric
     latency_ratio_ci95: tuple[float, float]
     mac_ratio: float | None  # baseline MACs / candidate MACs: the ideal speed-up
     realised: float | None  # latency_ratio / mac_ratio
     verdict: str  # "faster", "slower", "no difference shown"
     prompt_tokens: int | None = None
     phase: str = ""
+    p_value: float | None = None
 
     @property
     def case(self) -> Case:

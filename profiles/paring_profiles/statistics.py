@@ -15,6 +15,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from paring_runtimes.errors import MissingExtraError
+
 Series = NDArray[np.float64]
 
 RESAMPLES = 2000
@@ -114,6 +116,21 @@ def verdict(ci95: tuple[float, float], values: int) -> str:
     if values >= FEWEST_FOR_INTERVAL and ci95[1] < 1:
         return "slower"
     return "no difference shown"
+
+
+def student(t: float, freedom: float | None) -> tuple[float, float]:
+    """Return the two-sided p-value, and the 97.5 % quantile; the normal distribution's without freedom.
+
+    Raises:
+        MissingExtraError: SciPy is missing.
+    """
+    try:
+        from scipy.special import ndtr, ndtri, stdtr, stdtrit
+    except ImportError as error:
+        raise MissingExtraError("telling a difference from chance", "report") from error
+    if freedom is None:
+        return float(2 * ndtr(-t)), float(ndtri(0.975))
+    return float(2 * stdtr(freedom, -t)), float(stdtrit(freedom, 0.975))
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

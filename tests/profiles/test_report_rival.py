@@ -53,7 +53,9 @@ def test_what_the_quantiser_makes_is_known_by_its_operators(mlp: Callable[..., P
     quick = Settings(threads=1, min_runs=8, min_seconds=0.0, max_seconds=5.0)
     found = profile([plain, quantised], quick)
     first, second = found.candidates
-    fast = replace(second, latency=[replace(second.latency[0], samples_ms=[1e-6] * 8)])
+    fast = replace(
+        second, latency=[replace(second.latency[0], samples_ms=[1e-6] * 8, openings_ms=[1e-6] * 4)]
+    )
     told = against_int8(replace(found, candidates=[replace(first, transforms=SHIFTED), fast]))
     assert len(told) == 1
     assert "int8 is " in told[0]

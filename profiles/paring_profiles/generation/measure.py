@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import paring_runtimes
-from paring_profiles import machine, memory, noise
+from paring_profiles import machine, memory, noise, openings
 from paring_profiles.candidates import candidate, default_names
 from paring_profiles.compare import ratio_of_macs
 from paring_profiles.energy.stage import Energies
@@ -32,7 +32,6 @@ from paring_profiles.result import (
     Settings,
     Stage,
 )
-from paring_profiles.statistics import paired_ratio, verdict
 from paring_runtimes import GenerativeSession, read_manifest
 from paring_runtimes.errors import InputError
 from paring_runtimes.generation.language_model import TASKS, language_model
@@ -47,13 +46,22 @@ class _Subject:
     name: str
     path: Path
     session: GenerativeSession
+    threads: int
     memory: memory.MemoryUse
     latency: list[Latency] = field(default_factory=list)
     answered: list[Answered] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
-    rounds_ms: dict[Case, NDArray[np.float64]] = field(default_factory=dict)
+    rounds_ms: dict[Case, list[NDArray[np.float64]]] = field(default_factory=dict)  # by opening
     last: dict[tuple[int, int], tuple[AnswerRun, Answer]] = field(default_factory=dict)
     energies: list[Energy] = field(default_factory=list)
+
+    def reopen(self) -> None:
+        """Open a closed session anew."""
+        self.session = _load(self.path, self.threads)
+
+    def close(self) -> None:
+        """Close the session that is open now."""
+        self.session.close()
 
 
 def is_generative(path: str | Path) -> bool:
@@ -123,10 +131,15 @@ def _open(
         uses.append(memory.measure_apart(path, request))
     subjects = []
     for name, path, use in zip(names, paths, uses, strict=True):
-        session = stack.enter_context(paring_runtimes.load(path, threads=settings.threads))
-        assert isinstance(session, GenerativeSession)  # by its task
-        subjects.append(_Subject(name, Path(path), session, use))
+        subjects.append(_Subject(name, Path(path), _load(path, settings.threads), settings.threads, use))
+        stack.callback(subjects[-1].close)
     return subjects
+
+
+def _load(path: str | Path, threads: int) -> GenerativeSession:
+    session = paring_runtimes.load(path, threads=threads)
+    assert isinstance(session, GenerativeSession)  # by its task
+    return session
 
 
 def _tell(say: Progress, case: tuple[int, int], begin: float, share: float, done: float) -> None:
@@ -146,7 +159,7 @@ def _time(
     runs = [AnswerRun(subject.session, *case, settings) for subject in subjects]
     every = [timing.warm(run, settings) for run in runs]
     with noise.Watch() as watch:
-        settle_s = timing.interleave(every, settings, tell)
+        settle_s = _opening_anew(subjects, every, case, settings, tell)
     said = []
     where = f"batch size {case[0]}, {case[1]} prompt tokens"
     for subject, answers in zip(subjects, every, strict=True):
@@ -160,9 +173,31 @@ def _time(
             if rounds is not None:
                 subject.rounds_ms[found.case] = rounds
         for phase, what in (("first_token", "time to first token"), ("decode", "decoding")):
-            said += noise.in_series(subject.rounds_ms[(*case, phase)], f"{title}, {what}")
+            said += noise.in_series(np.concatenate(subject.rounds_ms[(*case, phase)]), f"{title}, {what}")
     told = watch.sentences(settings.threads, cores)
     return said + [f"{where[0].upper()}{where[1:]}: {s[0].lower()}{s[1:]}" for s in told]
+
+
+def _opening_anew(
+    subjects: Sequence[_Subject],
+    every: Sequence[timing.Answers],
+    case: tuple[int, int],
+    settings: Settings,
+    tell: Callable[[float], None],
+) -> float:
+    """Add turns of subjects that are opened anew several times; return the wait before each turn, s."""
+
+    def reopen(order: list[int]) -> None:
+        for subject in subjects:
+            subject.close()
+        for index in order:
+            subjects[index].reopen()
+            every[index].open_again(AnswerRun(subjects[index].session, *case, settings))
+
+    settle_s = 0.0
+    for one in openings.open_anew(len(subjects), settings, reopen):
+        settle_s = timing.interleave(every, one.settings, partial(one.tell, tell))
+    return settle_s
 
 
 def _measure_energy(
@@ -242,18 +277,19 @@ def _comparisons(
 def _compare(
     case: Case, subjects: Sequence[_Subject], candidates: Sequence[Candidate], index: int, seed: int
 ) -> Comparison:
-    baseline, own = (subjects[i].rounds_ms[case] for i in (0, index))
-    ratio, ci = paired_ratio(baseline, own, seed)
+    rounds = [subject.rounds_ms.get(case, []) for subject in subjects]
+    found = openings.against(rounds, index, seed)
     mac_ratio = ratio_of_macs(candidates[0], candidates[index], case)
     return Comparison(
         baseline=candidates[0].name,
         candidate=candidates[index].name,
         batch_size=case[0],
-        latency_ratio=ratio,
-        latency_ratio_ci95=ci,
+        latency_ratio=found.ratio,
+        latency_ratio_ci95=found.ci95,
         mac_ratio=mac_ratio,
-        realised=ratio / mac_ratio if mac_ratio else None,
-        verdict=verdict(ci, len(baseline)),
+        realised=found.ratio / mac_ratio if mac_ratio else None,
+        verdict=found.verdict,
+        p_value=found.p_value,
         prompt_tokens=case[1],
         phase=case[2],
     )

@@ -17,21 +17,32 @@ from paring_profiles.result import PHASES, Latency, Settings
 
 @dataclass
 class Answers:
-    """All turns of one model in one case."""
+    """All turns of one model in one case, a list for each time that it was opened anew."""
 
     run: AnswerRun
-    turns: list[Answer]
+    openings: list[list[Answer]]
     warmup_runs: int
     settled: bool
     linger_s: float
 
-    def rounds_ms(self, phase: str) -> NDArray[np.float64] | None:
-        """One value a turn: of decoding the median step; None where the phase does not occur."""
+    @property
+    def turns(self) -> list[Answer]:
+        """Of all openings."""
+        return [turn for turns in self.openings for turn in turns]
+
+    def rounds_ms(self, phase: str) -> list[NDArray[np.float64]] | None:
+        """One value a turn, by opening: of decoding the median step; None where the phase does not occur."""
         if phase == "decode":
-            return np.array([np.median(turn.steps_ms) for turn in self.turns])
-        if phase not in self.turns[0].phases_ms:
+            return [np.array([np.median(turn.steps_ms) for turn in turns]) for turns in self.openings]
+        if phase not in self.openings[0][0].phases_ms:
             return None
-        return np.array([turn.phases_ms[phase] for turn in self.turns])
+        return [np.array([turn.phases_ms[phase] for turn in turns]) for turns in self.openings]
+
+    def open_again(self, run: AnswerRun) -> None:
+        """Go on with a model that was opened anew; a whole answer first, which is not timed."""
+        run()
+        self.run = run
+        self.openings.append([])
 
 
 def warm(run: AnswerRun, settings: Settings) -> Answers:
@@ -42,7 +53,7 @@ def warm(run: AnswerRun, settings: Settings) -> Answers:
 
 
 def interleave(every: Sequence[Answers], settings: Settings, progress: Callable[[float], None]) -> float:
-    """Add turns in rounds of random order; return how long each waited for the others' threads, s.
+    """Add turns to this opening in rounds of random order; return the wait for the others' threads, s.
 
     Before each turn short answers are given, untimed: they bring the weights back into the caches and let
     the threads of the one before go to sleep. Ends as `latency.interleave` does; a turn is a run.
@@ -58,7 +69,7 @@ def interleave(every: Sequence[Answers], settings: Settings, progress: Callable[
                 short()
                 while time.perf_counter() < awake:
                     short()
-                answers.turns.append(answers.run())
+                answers.openings[-1].append(answers.run())
             done = _share_done(every, count, settings, time.perf_counter() - begin)
             progress(done)
             if done >= 1:
@@ -67,7 +78,7 @@ def interleave(every: Sequence[Answers], settings: Settings, progress: Callable[
 
 
 def _share_done(every: Sequence[Answers], rounds: int, settings: Settings, elapsed_s: float) -> float:
-    timed_s = min(sum(map(_seconds, answers.turns)) for answers in every)
+    timed_s = min(sum(map(_seconds, answers.openings[-1])) for answers in every)
     goal = min(rounds / max(settings.min_runs, 1), timed_s / max(settings.min_seconds, 1e-9))
     return max(goal, elapsed_s / settings.max_seconds)
 
@@ -80,13 +91,15 @@ def latencies(answers: Answers, settings: Settings, settle_s: float) -> list[Lat
     """Return the statistics of every phase that occurs."""
     run, found = answers.run, []
     for phase in PHASES:
-        samples = answers.rounds_ms(phase)
-        if samples is None:
+        rounds = answers.rounds_ms(phase)
+        if rounds is None:
             continue
+        samples = np.concatenate(rounds)
         if phase == "decode":
             samples = np.array([step for turn in answers.turns for step in turn.steps_ms])
+        medians = [float(np.median(one)) for one in rounds]
         method = _method(run, settings, settle_s)
-        made = summarise(samples, run.batch, answers.warmup_runs, settings.seed, method)
+        made = summarise(samples, run.batch, answers.warmup_runs, settings.seed, method, medians)
         found.append(replace(made, prompt_tokens=run.prompt_tokens, phase=phase))
     return found
 
@@ -96,6 +109,6 @@ def _method(run: AnswerRun, settings: Settings, settle_s: float) -> str:
     return (
         f"{run.session.engine}, {'+'.join(run.session.providers)}, {settings.threads} threads, {form} cache,"
         f" perf_counter_ns around each phase of whole answers, greedy, {settings.new_tokens} tokens,"
-        " tokenizing and image preparation left out, candidates in turns, random order (after short answers"
-        f" of {settle_s * 1e3:.0f} ms)"
+        " tokenizing and image preparation left out, all opened anew several times, in turns, random order"
+        f" (after short answers of {settle_s * 1e3:.0f} ms)"
     )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paring_profiles.history.spread import Point, Spread, Spreads, merged, occasions
+from paring_profiles.statistics import student
 
 LEVEL = 0.01
 _RUNS_ALIKE = 6
@@ -57,7 +58,7 @@ def judge(window: Sequence[Point], spreads: Spreads) -> Judged:
     error = _exact(spread.sd * math.sqrt(1 / _worth(len(after)) + 1 / _worth(len(before))))
     # Repeats that agree to the last bit leave nothing to chance.
     t = abs(difference) / error if error else (math.inf if difference else 0.0)
-    p_value, quantile = _student(t, spread.freedom)
+    p_value, quantile = student(t, spread.freedom)
     half = quantile * error
     return Judged(
         difference=difference,
@@ -98,15 +99,6 @@ def _exact(value: float) -> float:
 
 def _worth(count: int) -> float:
     return max(1.0, count / _RUNS_ALIKE)
-
-
-def _student(t: float, freedom: int | None) -> tuple[float, float]:
-    """Return the two-sided p-value, and the 97.5 % quantile; the normal distribution's without freedom."""
-    from scipy.special import ndtr, ndtri, stdtr, stdtrit
-
-    if freedom is None:
-        return float(2 * ndtr(-t)), float(ndtri(0.975))
-    return float(2 * stdtr(freedom, -t)), float(stdtrit(freedom, 0.975))
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:

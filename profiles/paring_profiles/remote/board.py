@@ -86,12 +86,13 @@ class Board:
 
         try:
             self._session.upload(str(path), name)
-            machine_there = relax.VirtualMachine(self._session.load_module(name), self._session.cpu())
+            library = self._session.load_module(name)
+            machine_there = relax.VirtualMachine(library, self._session.cpu())
         except Exception as error:  # TVM's errors share no base class
             raise EngineError(
                 f"{path}: {self.address} cannot open the library, which is for {machine}: {_last_line(error)}"
             ) from error
-        return Model(self._session, machine_there, path, target, self.address)
+        return Model(self._session, library, machine_there, path, target, self.address)
 
     def _asked(self, function: str) -> str:
         """What a function there answers, which only servers with TVM's compiler have; "" otherwise."""
@@ -113,11 +114,25 @@ class Model:
     """A library that is open on a board."""
 
     def __init__(
-        self, session: Any, machine: Any, path: Path, target: Mapping[str, Any], address: Address
+        self,
+        session: Any,
+        library: Any,
+        machine: Any,
+        path: Path,
+        target: Mapping[str, Any],
+        address: Address,
     ) -> None:
-        self._session, self._machine, self._path = session, machine, path
+        self._session, self._library, self._machine, self._path = session, library, machine, path
         self._target, self._address = target, address
         self.where = str(address)
+
+    def reopen(self, arrays: list[NDArray[Any]]) -> None:
+        """Give the library new memory there, and inputs."""
+        from tvm import relax
+
+        self._machine = None
+        self._machine = self._guarded(lambda: relax.VirtualMachine(self._library, self._session.cpu()))
+        self.feed(arrays)
 
     def feed(self, arrays: list[NDArray[Any]]) -> None:
         """Send the inputs there, where they stay."""

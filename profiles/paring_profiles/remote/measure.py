@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import paring_runtimes
-from paring_profiles import inputs, latency, machine, noise
+from paring_profiles import inputs, latency, machine, noise, openings
 from paring_profiles.candidates import candidate, check, default_names
 from paring_profiles.remote import address as addresses
 from paring_profiles.remote.board import Board, Model, connect
 from paring_profiles.result import Candidate, Comparison, Latency, Profile, Settings
-from paring_profiles.statistics import paired_ratio, verdict
 from paring_runtimes.artifact import read_manifest, verify_files
 from paring_runtimes.engines.tvm import misfit
 from paring_runtimes.errors import InputError, ParityError
@@ -43,7 +42,7 @@ class _Subject:
     model: Model
     differs: str
     latency: list[Latency] = field(default_factory=list)
-    rounds_ms: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    rounds_ms: dict[int, list[NDArray[np.float64]]] = field(default_factory=dict)  # by opening
 
 
 def profile_remote(
@@ -189,7 +188,36 @@ def _time(
     subjects: Sequence[_Subject], batch_size: int, settings: Settings, board: Board, threads: int
 ) -> list[str]:
     """Time every subject at one batch size; return what was noisy."""
-    warmups = [_warm_up(subject, batch_size, settings) for subject in subjects]
+    feeds = [_feeds(subject, batch_size, settings) for subject in subjects]
+    warmups = [_warm_up(one, own, settings) for one, own in zip(subjects, feeds, strict=True)]
+
+    def reopen(order: list[int]) -> None:
+        for index in order:
+            subjects[index].model.reopen(feeds[index])
+            subjects[index].model.times_ms(_TURN_CALLS)
+
+    rounds = [
+        _take_turns(subjects, one.settings) for one in openings.open_anew(len(subjects), settings, reopen)
+    ]
+    sentences = []
+    for subject, runs, turns in zip(subjects, warmups, zip(*rounds, strict=True), strict=True):
+        subject.rounds_ms[batch_size] = [np.asarray(turn.rounds_ms) for turn in turns]
+        method = (
+            f"tvm {subject.manifest.export['tvm']} on {board.address}, {threads} threads, TVM's time"
+            " evaluator around invoke_stateful there, by its clock and without the network, all opened anew"
+            f" several times, in turns of {_TURN_CALLS} calls after an untimed one in random order,"
+            f" {subject.differs}"
+        )
+        samples = np.concatenate([turn.samples_ms for turn in turns])
+        medians = [float(np.median(turn.samples_ms)) for turn in turns]
+        subject.latency.append(latency.summarise(samples, batch_size, runs, settings.seed, method, medians))
+        together = np.concatenate(subject.rounds_ms[batch_size])
+        sentences += noise.in_series(together, f"{subject.name}, batch size {batch_size}")
+    return sentences
+
+
+def _take_turns(subjects: Sequence[_Subject], settings: Settings) -> list[latency.Turns]:
+    """Time the subjects of one opening in turns."""
     turns, order = [latency.Turns() for _ in subjects], list(range(len(subjects)))
     shuffler, begin, done = random.Random(settings.seed), time.perf_counter(), 0.0
     while done < 1 and len(turns[0].rounds_ms) < latency.MAX_ROUNDS:
@@ -200,28 +228,20 @@ def _time(
             turns[index].timed_s += sum(times) / 1e3
             turns[index].rounds_ms.append(float(np.median(times)))
         done = latency.share_done(turns, settings, time.perf_counter() - begin)
-    sentences = []
-    for subject, runs, turn in zip(subjects, warmups, turns, strict=True):
-        subject.rounds_ms[batch_size] = np.asarray(turn.rounds_ms)
-        method = (
-            f"tvm {subject.manifest.export['tvm']} on {board.address}, {threads} threads, TVM's time"
-            " evaluator around invoke_stateful there, by its clock and without the network, candidates in"
-            f" turns of {_TURN_CALLS} calls after an untimed one in random order, {subject.differs}"
-        )
-        samples = np.asarray(turn.samples_ms)
-        subject.latency.append(latency.summarise(samples, batch_size, runs, settings.seed, method))
-        sentences += noise.in_series(
-            subject.rounds_ms[batch_size], f"{subject.name}, batch size {batch_size}"
-        )
-    return sentences
+    return turns
 
 
-def _warm_up(subject: _Subject, batch_size: int, settings: Settings) -> int:
-    """Call until medians stand still, some times at most; return how many calls that took."""
+def _feeds(subject: _Subject, batch_size: int, settings: Settings) -> list[NDArray[Any]]:
+    """The inputs, in the model's order."""
     specs = subject.manifest.inputs
     shapes = inputs.concrete_shapes(specs, batch_size, settings.dims, subject.path)
-    feeds = inputs.make(specs, shapes, settings.seed)
-    subject.model.feed([feeds[spec.name] for spec in specs])
+    made = inputs.make(specs, shapes, settings.seed)
+    return [made[spec.name] for spec in specs]
+
+
+def _warm_up(subject: _Subject, feeds: list[NDArray[Any]], settings: Settings) -> int:
+    """Call until medians stand still, some times at most; return how many calls that took."""
+    subject.model.feed(feeds)
     before, begin, calls = float("inf"), time.perf_counter(), 0
     for _ in range(_WARMUPS):
         calls += _WARMUP_CALLS + 1
@@ -250,9 +270,9 @@ def _candidate(subject: _Subject) -> Candidate:
 def _comparisons(subjects: Sequence[_Subject], settings: Settings) -> list[Comparison]:
     found = []
     for batch_size in settings.batch_sizes:
-        baseline = subjects[0].rounds_ms[batch_size]
-        for other in subjects[1:]:
-            ratio, ci = paired_ratio(baseline, other.rounds_ms[batch_size], settings.seed)
-            said = verdict(ci, len(baseline))
-            found.append(Comparison(subjects[0].name, other.name, batch_size, ratio, ci, None, None, said))
+        every = [subject.rounds_ms[batch_size] for subject in subjects]
+        for index, other in enumerate(subjects[1:], 1):
+            one = openings.against(every, index, settings.seed)
+            told = (one.ratio, one.ci95, None, None, one.verdict)
+            found.append(Comparison(subjects[0].name, other.name, batch_size, *told, p_value=one.p_value))
     return found

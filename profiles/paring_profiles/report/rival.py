@@ -5,11 +5,9 @@ Shifts replace fp32 products; int8 is the other way to be rid of them, and engin
 
 from __future__ import annotations
 
-import numpy as np
-
+from paring_profiles.compare import ratio_apart
 from paring_profiles.report import quantities
 from paring_profiles.result import Candidate, Case, Profile
-from paring_profiles.statistics import unpaired_ratio, verdict
 
 CHEAP = {"shift_linear", "additive_attention", "primitive_mixture"}
 INT8 = {
@@ -37,9 +35,8 @@ def _sentence(own: Candidate, rival: Candidate, case: Case) -> str | None:
     here, there = (next((at for at in one.latency if at.case == case), None) for one in (own, rival))
     if here is None or there is None:
         return None
-    mine, theirs = np.array(here.samples_ms), np.array(there.samples_ms)
-    ratio, (low, high) = unpaired_ratio(mine, theirs, seed=0)
-    if verdict((low, high), min(len(mine), len(theirs))) != "faster":
+    ratio, (low, high), said = ratio_apart(here, there, seed=0)
+    if said != "faster":
         return None
     sizes = [quantities.in_bytes(one.size_bytes) for one in (own, rival)]
     between = f"{quantities.fixed(low, 2)} to {quantities.fixed(high, 2)}"

@@ -39,6 +39,9 @@ def profile(
     ] = None,
     batch: Annotated[list[int] | None, typer.Option("--batch", "-b", help="batch size; repeatable")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="default: the physical cores")] = None,
+    openings: Annotated[
+        int, typer.Option(min=4, help="how often each artifact is opened anew, an even number")
+    ] = 10,
     min_runs: Annotated[int, typer.Option(min=1, help="timed runs a candidate, at least")] = 100,
     min_seconds: Annotated[float, typer.Option(min=0, help="timed seconds a candidate, at least")] = 3.0,
     max_seconds: Annotated[float, typer.Option(min=0, help="give up a measurement after this")] = 120.0,
@@ -84,6 +87,7 @@ def profile(
     settings: dict[str, Any] = {
         "batch_sizes": tuple(batch or [1]),
         "threads": threads or psutil.cpu_count(logical=False) or 1,
+        "openings": openings,
         "min_runs": min_runs,
         "min_seconds": min_seconds,
         "max_seconds": max_seconds,
