@@ -244,29 +244,30 @@ def _opening_anew(
     tell: Callable[[float], None],
 ) -> list[list[latency.Turns]]:
     """Time the subjects in turns, opened anew several times; of each opening the turns of each subject."""
-    calls: list[latency.Call] = []
-
-    def reopen(order: list[int]) -> None:
-        calls.clear()
-        for subject in subjects:
-            subject.close()
-        opened = {}
-        for index in order:
-            opened[index] = subjects[index].reopened(batch_size)
-            latency.warm_again(opened[index])
-        calls.extend(opened[index] for index in range(len(subjects)))
-
     return [
         latency.interleave(calls, one.settings, settle_s, partial(one.tell, tell))
-        for one in openings.open_anew(len(subjects), settings, reopen)
+        for one, calls in openings.open_anew(
+            len(subjects), settings, partial(_reopened, subjects, batch_size)
+        )
     ]
 
 
+def _reopened(subjects: Sequence[_Subject], batch_size: int, order: list[int]) -> list[latency.Call]:
+    """Open the subjects anew, in an order; the calls that are timed, warm."""
+    for subject in subjects:
+        subject.close()
+    calls = {}
+    for index in order:
+        calls[index] = subjects[index].reopened(batch_size)
+        latency.warm_again(calls[index])
+    return [calls[index] for index in range(len(subjects))]
+
+
 def _measure_energy(subjects: Sequence[_Subject], batch_size: int, energies: Energies, say: Progress) -> None:
-    calls = [partial(s.session.run, s.feeds[batch_size]) for s in subjects]
+    calls, names = [s.call(batch_size) for s in subjects], [s.name for s in subjects]
     where = f"batch size {batch_size}"
-    tell = partial(say, f"measuring energy at {where}")
-    found = energies.measure(calls, [s.name for s in subjects], (batch_size, None), where, tell)
+    tell, reopen = partial(say, f"measuring energy at {where}"), partial(_reopened, subjects, batch_size)
+    found = energies.measure(calls, names, (batch_size, None), where, tell, reopen)
     for subject, own in zip(subjects, found, strict=True):
         subject.energies += own
 

@@ -18,6 +18,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from paring_runtimes.errors import InputError
 
 FEWEST = 4  # two in each order
 LEVEL = 0.01
+Opened = TypeVar("Opened")
 _OPENING_SHARE = 0.5
 
 
@@ -75,8 +77,10 @@ class Opening:
         say((self.number + min(done, 1.0)) / self.of)
 
 
-def open_anew(count: int, settings: Settings, reopen: Callable[[list[int]], object]) -> Iterator[Opening]:
-    """Open `count` models time and again: what is then to be timed in each opening.
+def open_anew(
+    count: int, settings: Settings, reopen: Callable[[list[int]], Opened]
+) -> Iterator[tuple[Opening, Opened]]:
+    """Open `count` models time and again: what is then to be timed in each opening, and what was opened.
 
     Args:
         reopen: opens them anew, in the order given, and warms them up.
@@ -84,7 +88,7 @@ def open_anew(count: int, settings: Settings, reopen: Callable[[list[int]], obje
     order, openings, number = orders(count, settings.openings, settings.seed), settings.openings, 0
     while number < openings:
         begin = time.perf_counter()
-        reopen(order[number])
+        opened = reopen(order[number])
         if number == 0:
             openings = how_many(settings, time.perf_counter() - begin)
         share = dataclasses.replace(
@@ -94,7 +98,7 @@ def open_anew(count: int, settings: Settings, reopen: Callable[[list[int]], obje
             max_seconds=settings.max_seconds / openings,
             seed=settings.seed + number,
         )
-        yield Opening(share, number, openings)
+        yield Opening(share, number, openings), opened
         number += 1
 
 

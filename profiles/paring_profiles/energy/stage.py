@@ -10,7 +10,7 @@ from paring_profiles import latency, noise
 from paring_profiles.energy import windows
 from paring_profiles.energy.choose import choose
 from paring_profiles.energy.summary import Place, Summary, summarise
-from paring_profiles.energy.windows import Call
+from paring_profiles.energy.windows import Call, Reopen
 from paring_profiles.result import Energy, MeterState, Settings
 
 _OTHERS_LIMIT = 0.10  # cores that other processes use: meters see them too
@@ -48,6 +48,7 @@ class Energies:
         place: Place,
         where: str,
         progress: Callable[[float], None],
+        reopen: Reopen | None = None,
     ) -> list[list[Energy]]:
         """Return each candidate's energies in one case, one for each meter that could tell.
 
@@ -57,6 +58,7 @@ class Energies:
             place: batch size, which is the number of inferences in a call, and tokens of a prompt.
             where: the case in words.
             progress: told the share that is done.
+            reopen: opens the candidates anew, before each round.
         """
         found: list[list[Energy]] = [[] for _ in calls]
         if not self._meters:
@@ -74,7 +76,7 @@ class Energies:
                 if name not in refused
             }
             before = noise.take_reading()
-            rounds = windows.run(calls, fitting, plan, self._settings.seed, progress)
+            rounds = windows.run(calls, fitting, plan, self._settings.seed, progress, reopen=reopen)
             others = noise.others_cores(before, noise.take_reading())
             for name, meter in fitting.items():
                 made = summarise(name, meter, rounds, place, names, self._settings.seed)

@@ -1,21 +1,23 @@
 """Windows of energy: rounds in which every candidate has one, between windows of an idle machine.
 
 Idle is measured before the first round and after each, so that every round has its own idle on both sides:
-a machine that warms up, or a neighbour that comes, moves both.
+a machine that warms up, or a neighbour that comes, moves both. Candidates are opened anew for each round, for
+two openings of one model differ, see `paring_profiles.openings`.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paring_profiles.energy.meter import Mark, Meter, Refused
 from paring_profiles.latency import without_collection
+from paring_profiles.openings import orders
 
 Call = Callable[[], object]
+Reopen = Callable[[list[int]], Sequence[Call]]  # in the order given; the calls are in the candidates' order
 
 SHORTEST_S = 0.5  # of a window: below, a single burst of another process is all there is
 RESOLUTION_SHARE = 0.01  # of a window's energy: what the meter's smallest step may be
@@ -84,7 +86,7 @@ def plan(
         a_window_s, a_round = window_s + lead_in_s, candidates + 1
         rounds = int((max_seconds / a_window_s - 1) / a_round)
         if rounds >= FEWEST_ROUNDS:
-            return Plan(window_s, lead_in_s, min(rounds, MOST_ROUNDS)), refused
+            return Plan(window_s, lead_in_s, min(rounds, MOST_ROUNDS) // 2 * 2), refused
         asked_s = math.ceil(1.05 * (FEWEST_ROUNDS * a_round + 1) * a_window_s)
         refused[slowest] = (
             f"its windows take {window_s:g} s, and {FEWEST_ROUNDS} rounds of them do not fit into the "
@@ -101,14 +103,17 @@ def run(
     seed: int,
     progress: Callable[[float], None] | None = None,
     clock: Clock = Clock(),
+    reopen: Reopen | None = None,
 ) -> Rounds:
-    """Measure every candidate in rounds of random order, idle before, between and after them."""
+    """Measure every candidate in rounds of random order, idle before, between and after them.
+
+    With `reopen`, candidates are opened anew for each round.
+    """
     found = Rounds(loads=[[] for _ in calls])
-    order, shuffler = list(range(len(calls))), random.Random(seed)
     with without_collection():
         found.idle.append(_idle(meters, plan, clock))
-        for number in range(plan.rounds):
-            shuffler.shuffle(order)
+        for number, order in enumerate(orders(len(calls), plan.rounds, seed)):
+            calls = reopen(order) if reopen is not None else calls
             for index in order:
                 found.loads[index].append(_load(calls[index], meters, plan, clock))
             found.idle.append(_idle(meters, plan, clock))

@@ -100,7 +100,7 @@ def profile_generation(
         for number, case in enumerate(cases):
             tell = partial(_tell, say, case, number / len(cases), 1 / len(cases))
             said += _time(subjects, case, settings, here.cores_logical or 1, tell)
-            _measure_energy(subjects, case, energies, say)
+            _measure_energy(subjects, case, settings, energies, say)
         for subject in subjects:
             say(f"counting multiply-accumulates of {subject.name}", 0.9)
             _count(subject, settings)
@@ -186,28 +186,37 @@ def _opening_anew(
     tell: Callable[[float], None],
 ) -> float:
     """Add turns of subjects that are opened anew several times; return the wait before each turn, s."""
-
-    def reopen(order: list[int]) -> None:
-        for subject in subjects:
-            subject.close()
-        for index in order:
-            subjects[index].reopen()
-            every[index].open_again(AnswerRun(subjects[index].session, *case, settings))
-
     settle_s = 0.0
-    for one in openings.open_anew(len(subjects), settings, reopen):
+    reopen = partial(_reopened, subjects, case, settings)
+    for one, runs in openings.open_anew(len(subjects), settings, reopen):
+        for answers, run in zip(every, runs, strict=True):
+            answers.open_again(run)
         settle_s = timing.interleave(every, one.settings, partial(one.tell, tell))
     return settle_s
 
 
+def _reopened(
+    subjects: Sequence[_Subject], case: tuple[int, int], settings: Settings, order: list[int]
+) -> list[AnswerRun]:
+    """Open the subjects anew, in an order; what is timed, after a whole answer that is not."""
+    for subject in subjects:
+        subject.close()
+    runs = {}
+    for index in order:
+        subjects[index].reopen()
+        runs[index] = AnswerRun(subjects[index].session, *case, settings)
+        runs[index]()
+    return [runs[index] for index in range(len(subjects))]
+
+
 def _measure_energy(
-    subjects: Sequence[_Subject], case: tuple[int, int], energies: Energies, say: Progress
+    subjects: Sequence[_Subject], case: tuple[int, int], settings: Settings, energies: Energies, say: Progress
 ) -> None:
     """Whole answers; an inference is the answer to one prompt."""
-    calls = [subject.last[case][0] for subject in subjects]
+    calls, names = [subject.last[case][0] for subject in subjects], [subject.name for subject in subjects]
     where = f"batch size {case[0]}, {case[1]} prompt tokens"
-    tell = partial(say, f"measuring energy at {where}")
-    found = energies.measure(calls, [subject.name for subject in subjects], case, where, tell)
+    tell, reopen = partial(say, f"measuring energy at {where}"), partial(_reopened, subjects, case, settings)
+    found = energies.measure(calls, names, case, where, tell, reopen)
     for subject, own in zip(subjects, found, strict=True):
         subject.energies += own
 

@@ -39,8 +39,7 @@ class Answers:
         return [np.array([turn.phases_ms[phase] for turn in turns]) for turns in self.openings]
 
     def open_again(self, run: AnswerRun) -> None:
-        """Go on with a model that was opened anew; a whole answer first, which is not timed."""
-        run()
+        """Go on with a model that was opened anew, and is warm."""
         self.run = run
         self.openings.append([])
 

@@ -197,7 +197,7 @@ def _time(
             subjects[index].model.times_ms(_TURN_CALLS)
 
     rounds = [
-        _take_turns(subjects, one.settings) for one in openings.open_anew(len(subjects), settings, reopen)
+        _take_turns(subjects, one.settings) for one, _ in openings.open_anew(len(subjects), settings, reopen)
     ]
     sentences = []
     for subject, runs, turns in zip(subjects, warmups, zip(*rounds, strict=True), strict=True):
