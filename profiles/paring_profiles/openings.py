@@ -28,13 +28,17 @@ from paring_runtimes.errors import InputError
 
 FEWEST = 4  # two in each order
 LEVEL = 0.01
+SMALLEST = 0.005  # of a time: what the layout of one process can make of nothing, in all its openings alike
 Opened = TypeVar("Opened")
 _OPENING_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Against:
-    """A baseline against a candidate: baseline / candidate, and the two-sided p-value of no difference."""
+    """A baseline against a candidate: baseline / candidate.
+
+    `p_value` is of a difference of 0.5 % or less, two-sided.
+    """
 
     ratio: float
     ci95: tuple[float, float]
@@ -151,8 +155,9 @@ def _error(logs: Sequence[float]) -> float:
 
 
 def _against(difference: float, error: float, freedom: float) -> Against:
+    beyond = max(0.0, abs(difference) - SMALLEST)
     # Openings that agree to the last bit leave nothing to chance.
-    t = abs(difference) / error if error else (math.inf if difference else 0.0)
+    t = beyond / error if error else (math.inf if beyond else 0.0)
     p_value, quantile = student(t, freedom)
     half = quantile * error
     return Against(math.exp(difference), (math.exp(difference - half), math.exp(difference + half)), p_value)

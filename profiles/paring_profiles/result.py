@@ -304,7 +304,8 @@ class Candidate:
 class Comparison:
     """A candidate against the baseline in one case. Ratios above 1 mean that the candidate wins.
 
-    `p_value` is two-sided, of no difference; the verdict asks for 0.01. None where models were opened once.
+    `p_value` is two-sided, of a difference of 0.5 % or less; the verdict asks for 0.01. None where models
+    were opened once.
     """
 
     baseline: str

@@ -42,7 +42,8 @@ def test_other_numbers_are_refused(mlp: Callable[..., Path], count: int) -> None
         profile([mlp(4, "one.onnx")], Settings(openings=count))
 
 
-def test_without_an_effect_of_order_it_is_the_paired_t_test_but_for_a_degree_of_freedom() -> None:
+def test_its_p_value_is_that_of_the_t_test_of_both_orders_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openings, "SMALLEST", 0.0)
     rng = np.random.default_rng(0)
     luck = [0.01, -0.02, 0.0, 0.02, -0.01, 0.03]
     baseline, candidate = series(rng, luck), series(rng, [0.0] * 6)
@@ -56,7 +57,8 @@ def test_without_an_effect_of_order_it_is_the_paired_t_test_but_for_a_degree_of_
     assert found.ci95[0] < found.ratio < found.ci95[1]
 
 
-def test_apart_is_welchs_test() -> None:
+def test_apart_is_welchs_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openings, "SMALLEST", 0.0)
     one, other = [1.0, 1.02, 0.99, 1.01], [1.1, 1.15, 1.08, 1.3, 1.11, 1.12]
     expected = scipy.stats.ttest_ind(np.log(one), np.log(other), equal_var=False)
     found = openings.apart(one, other)
@@ -64,6 +66,14 @@ def test_apart_is_welchs_test() -> None:
     assert found.p_value == pytest.approx(expected.pvalue)
     assert found.ci95 == pytest.approx(tuple(interval))
     assert found.verdict == "slower"
+
+
+def test_what_one_process_can_make_of_nothing_is_no_difference() -> None:
+    luck = [0.0001, -0.0001] * 5
+    ones = [np.ones(9)] * 10
+    for effect, said in ((0.004, "no difference shown"), (0.006, "faster"), (-0.006, "slower")):
+        slowed = [np.full(9, np.exp(effect + one)) for one in luck]
+        assert openings.against([slowed, ones], 1, 0).verdict == said
 
 
 def test_a_difference_is_told_where_there_is_one_and_nowhere_else() -> None:
