@@ -88,12 +88,15 @@ def test_energy_is_modelled_by_name_and_refused_where_it_cannot_be(
     plan: Callable[..., Plan], here: Callable[[], Any]
 ) -> None:
     pytest.importorskip("tvm")
-    space = "engine: [onnxruntime, tvm]"
-    found = run(plan(space, objectives=("energy", "latency")), make_pool=here)
+    space, pool, said = "engine: [onnxruntime, tvm]", here(), list[str]()
+    found = run(plan(space, objectives=("energy", "latency")), said.append, lambda: pool)
     by_engine = {trial.engine: trial for trial in found.trials}
     assert by_engine["onnxruntime"].measures["energy_modelled_uj"].provenance == "modelled"
-    assert by_engine["tvm"].state == "refused"
+    assert by_engine["tvm"].state == "impossible"
     assert "no meter reads it" in by_engine["tvm"].reason
+    assert {job.subject.engine for job in pool.jobs} == {"onnxruntime"}
+    assert "1 trials: 1 complete, and 1 points that cannot be" in markdown(found)
+    assert said[-1].startswith("1/1")
 
 
 def test_a_plan_that_cannot_be_is_refused_before_anything_is_made(plan: Callable[..., Plan]) -> None:

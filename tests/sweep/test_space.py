@@ -53,6 +53,15 @@ def test_an_engine_brings_its_format(recipe: Recipe) -> None:
     assert space.overrides({"engine": "onnxruntime"}) == []
 
 
+def test_a_format_that_the_recipe_fixes_is_for_all_engines() -> None:
+    pytest.importorskip("tvm")
+    fixed = build_recipe({"model": "embedded", "export": {"format": "tvm"}})
+    assert parse_space("engine: [tvm]\nkeys: {export.opset: {choices: [18]}}", fixed).formats == {}
+    says = r"space:1: engine\[0\]: onnxruntime runs onnx, and the recipe says export.format: tvm: leave that"
+    with pytest.raises(RecipeError, match=says):
+        parse_space("engine: [onnxruntime, tvm]", fixed)
+
+
 def test_engines_that_are_not_here_are_left_out_with_the_reason(recipe: Recipe) -> None:
     from paring_runtimes.engines import engines
 

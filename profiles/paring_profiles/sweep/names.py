@@ -56,7 +56,7 @@ WORDS = {
     "energy_measured": "energy_measured_mj",
     "energy_modelled": "energy_modelled_uj",
 }
-ENERGIES = ("energy_measured_mj", "energy_modelled_uj")
+MEASURED_ENERGY, MODELLED_ENERGY = ENERGIES = ("energy_measured_mj", "energy_modelled_uj")
 
 
 def resolve(word: str, present: set[str]) -> Named:

@@ -16,6 +16,7 @@ from paring_runtimes.engines import engines
 from paring_runtimes.errors import InputError, RecipeError
 from paring_runtimes.suggest import near_miss
 
+from .fitting import ONNX
 from .space import Point, Space
 
 SAMPLERS = ("tpe", "nsga2", "random", "grid")
@@ -138,14 +139,21 @@ def _objective(name: str) -> Objective:
     return Objective(name, named.measure, named.minimise, named.title, named.unit, named.provenance)
 
 
-def recipe_of(plan: Plan, point: Point) -> Recipe:
-    """The recipe of one point.
+def recipe_of(plan: Plan, point: Point) -> tuple[Recipe, list[str]]:
+    """The recipe of one point, and the "KEY=VALUE" texts that make it.
+
+    Kernels that are compiled are split for the threads that they are timed with.
 
     Raises:
         RecipeError: the recipe does not take the point's values together.
     """
-    recipe = build_recipe(dump_recipe(plan.recipe), "recipe", plan.space.overrides(point))
-    return recipe.model_copy(update={"export": recipe.export.model_copy(update={"baseline": False})})
+    plain, texts = dump_recipe(plan.recipe), plan.space.overrides(point)
+    recipe = build_recipe(plain, "recipe", texts)
+    if recipe.export.format != ONNX and recipe.export.threads is None:
+        texts = [*texts, f"export.threads={plan.threads}"]
+        recipe = build_recipe(plain, "recipe", texts)
+    export = recipe.export.model_copy(update={"baseline": False})
+    return recipe.model_copy(update={"export": export}), texts
 
 
 def baseline_recipe(plan: Plan) -> Recipe:

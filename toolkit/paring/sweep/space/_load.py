@@ -100,8 +100,16 @@ def _engines(
             left_out.append(f"engine {name}: {reason}")
             continue
         used.append(name)
-        if recipe.export.format not in known[name].FORMATS:
-            formats[name] = next(iter(known[name].FORMATS))
+        wanted, runs = recipe.export.format, known[name].FORMATS
+        if wanted in runs:
+            continue
+        formats[name] = next(iter(runs))
+        if "format" in recipe.export.model_fields_set and "export.format" not in file.keys:
+            document.report(
+                ("engine", index),
+                f"{name} runs {', '.join(runs)}, and the recipe says export.format: {wanted}: leave that out"
+                " of the recipe, and each engine has its own; or leave the engine out",
+            )
     if file.engine and not used and not document.problems:
         document.report(("engine",), "none of them is here: " + "; ".join(left_out))
     return list(dict.fromkeys(used)), formats, left_out
