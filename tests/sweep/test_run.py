@@ -93,9 +93,9 @@ def test_energy_is_modelled_by_name_and_refused_where_it_cannot_be(
     by_engine = {trial.engine: trial for trial in found.trials}
     assert by_engine["onnxruntime"].measures["energy_modelled_uj"].provenance == "modelled"
     assert by_engine["tvm"].state == "impossible"
-    assert "no meter reads it" in by_engine["tvm"].reason
+    assert "it is modelled in this sweep, and the ledger reads ONNX, not tvm" in by_engine["tvm"].reason
     assert {job.subject.engine for job in pool.jobs} == {"onnxruntime"}
-    assert "1 trials: 1 complete, and 1 points that cannot be" in markdown(found)
+    assert "1 trials: 1 complete, and 1 point that cannot be" in markdown(found)
     assert said[-1].startswith("1/1")
 
 

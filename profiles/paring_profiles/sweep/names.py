@@ -38,7 +38,7 @@ MEASURES = {
         Named("accuracy", "top-1 accuracy", "share", False, _MEASURED, "%", 100.0, 2),
         Named("size_bytes", "size", "bytes", True, _MEASURED, "MB", 1e-6, 3),
         Named("peak_memory_bytes", "peak memory", "bytes", True, _MEASURED, "MB", 1e-6, 1),
-        Named("energy_measured_mj", "energy a call, measured", "mJ", True, _MEASURED, "mJ"),
+        Named("energy_measured_mj", "energy an inference, measured", "mJ", True, _MEASURED, "mJ"),
         Named("energy_modelled_uj", "energy a call, modelled", "uJ", True, _MODELLED, "uJ", 1.0, 1),
     )
 }

@@ -60,7 +60,7 @@ def counts(sweep: Sweep) -> str:
     found = Counter(trial.state for trial in sweep.trials)
     never = found.pop(IMPOSSIBLE, 0)
     listed = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
-    beside = f", and {never} points that cannot be" if never else ""
+    beside = f", and {never} point{'s' * (never > 1)} that cannot be" if never else ""
     places = Counter(one.place for one in sweep.front)
     ahead = ", ".join(f"{places[place]} {place}" for place in ("on", "maybe", "dominated") if places[place])
     again = f", taken up {sweep.resumed} times" if sweep.resumed else ""

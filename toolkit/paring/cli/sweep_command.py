@@ -37,6 +37,14 @@ def sweep(
             " energy (measured where there is a meter, else modelled)"
         ),
     ] = "latency,accuracy",
+    energy: Annotated[
+        str,
+        typer.Option(
+            metavar="METER",
+            help="of that objective: auto, modelled, or a meter of `paring list meters`: rapl, hwmon:SENSOR,"
+            " external:LOG.csv",
+        ),
+    ] = "auto",
     set_: Set = None,
     trials: Annotated[int, typer.Option(min=1, help="all runs together")] = 20,
     sampler: Annotated[str, typer.Option(help="tpe, nsga2, random or grid")] = "tpe",
@@ -103,6 +111,7 @@ def sweep(
             final=final,
             allow=tuple(allow or ()),
             extend=extend,
+            energy=energy,
         )
         found = _run(plan, ray, workers, storage, json)
         from paring_profiles.sweep import recommend

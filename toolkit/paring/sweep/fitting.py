@@ -31,8 +31,8 @@ def why_never(recipe: Recipe, engine: str, models_energy: bool) -> str | None:
         return None
     if models_energy:
         return (
-            f"engine {engine}: objective energy: no meter reads it here, and the ledger that models it reads"
-            f" ONNX, not {wanted}"
+            f"engine {engine}: objective energy: it is modelled in this sweep, and the ledger reads ONNX, not"
+            f" {wanted}"
         )
     return _of_format(recipe)
 

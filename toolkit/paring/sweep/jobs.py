@@ -38,7 +38,7 @@ class Job:
         recipe: the subject's, every default written out.
         baseline: what it is timed against; None for "baseline".
         device: kind of device.
-        energy: whether the modelled energy is wanted.
+        energy: "" for none, "modelled", or the meter that measures it.
         before: which images the baseline answers rightly, see `front.pack_answers`.
         right: which ones the subject does, where an earlier trial told.
         finalists: of "final": what is timed together, by number of the trial.
@@ -52,7 +52,7 @@ class Job:
     recipe: dict[str, Any]
     baseline: Subject | None = None
     device: str = "cpu"
-    energy: bool = False
+    energy: str = ""
     before: str | None = None
     right: str | None = None
     finalists: dict[str, Subject] = field(default_factory=dict)

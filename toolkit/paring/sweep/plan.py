@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paring.recipe import Recipe, build_recipe, dump_recipe
-from paring_profiles.sweep import MEASURES, Objective, SweepSettings
+from paring_profiles.sweep import MEASURED_ENERGY, MEASURES, MODELLED_ENERGY, Objective, SweepSettings
 from paring_runtimes.engines import engines
 from paring_runtimes.errors import InputError, RecipeError
 from paring_runtimes.suggest import near_miss
@@ -20,7 +19,8 @@ from .fitting import ONNX
 from .space import Point, Space
 
 SAMPLERS = ("tpe", "nsga2", "random", "grid")
-# "energy" is decided when the sweep begins: measured where there is a meter, else modelled.
+AUTO, MODELLED = "auto", "modelled"  # beside meters' names
+# "energy" is decided when the sweep begins, see `energy.py`: measured where there is a meter, else modelled.
 OBJECTIVES = {
     "latency": "latency_relative",
     "p50": "latency_p50_ms",
@@ -29,7 +29,7 @@ OBJECTIVES = {
     "accuracy": "drop",
     "size": "size_bytes",
     "memory": "peak_memory_bytes",
-    "energy": "energy_modelled_uj",
+    "energy": MODELLED_ENERGY,
 }
 RUNS_FOR_P99 = 662  # see `paring_profiles.statistics`
 BASELINE_ENGINES = ("onnxruntime", "openvino")
@@ -58,6 +58,8 @@ class Plan:
         final: how many trials of the front the final round times together at most; 0 for none.
         allow: risks allowed by name.
         extend: go on although the space changed.
+        energy: of that objective: "auto", "modelled", or a meter, as in "rapl", "hwmon:SENSOR" or
+            "external:LOG.csv"; see `energy.py`.
     """
 
     recipe: Recipe
@@ -77,6 +79,7 @@ class Plan:
     final: int = 12
     allow: tuple[str, ...] = ()
     extend: bool = False
+    energy: str = AUTO
 
     def settings(self) -> SweepSettings:
         """How trials are measured, as the result tells it."""
@@ -96,7 +99,7 @@ class Plan:
 
 
 def check(plan: Plan) -> list[Objective]:
-    """The plan's objectives.
+    """The objectives of a plan whose energy is decided.
 
     Raises:
         InputError: a name that is none, a number that cannot be.
@@ -117,25 +120,14 @@ def check(plan: Plan) -> list[Objective]:
         raise RecipeError(
             "the objective accuracy needs labelled images: add data to the recipe, as in {source: embedded}"
         )
-    if "energy" in plan.objectives:
-        _check_energy()
     if plan.sampler == "grid":
         next(plan.space.grid())
-    return [_objective(name) for name in plan.objectives]
+    return [_objective(name, plan) for name in plan.objectives]
 
 
-def _check_energy() -> None:
-    """`paring profile` has no meter of energy; the ledger models it from an ONNX graph."""
-    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            "objective energy: no meter reads it here, and it cannot be modelled either: the ledger needs"
-            f" {' and '.join(missing)} (pip install 'paring[onnx,ort]')"
-        )
-
-
-def _objective(name: str) -> Objective:
-    named = MEASURES[OBJECTIVES[name]]
+def _objective(name: str, plan: Plan) -> Objective:
+    metered = name == "energy" and plan.energy != MODELLED
+    named = MEASURES[MEASURED_ENERGY if metered else OBJECTIVES[name]]
     return Objective(name, named.measure, named.minimise, named.title, named.unit, named.provenance)
 
 
@@ -196,10 +188,17 @@ def digest_of(recipe: Recipe) -> str:
 def identity(plan: Plan) -> dict[str, Any]:
     """What makes figures of one sweep comparable, as plain values."""
     settings = plan.settings()
+    measuring: dict[str, Any] = {
+        "batch": settings.batch,
+        "threads": settings.threads,
+        "min_runs": settings.min_runs,
+    }
+    if "energy" in plan.objectives:
+        measuring["energy"] = plan.energy
     return {
         "recipe": dump_recipe(plan.recipe),
         "objectives": list(plan.objectives),
-        "measuring": {"batch": settings.batch, "threads": settings.threads, "min_runs": settings.min_runs},
+        "measuring": measuring,
         "space": {**plan.space.written, "engines here": _engines_here(plan.space)},
     }
 

@@ -11,6 +11,7 @@ from paring_profiles.sweep import IMPOSSIBLE, Baseline, Sweep, Trial
 from paring_runtimes.errors import ParingError
 
 from .book import Book, check_folder
+from .energy import decided
 from .final_round import final_round
 from .jobs import Job, Outcome, Shelf, Subject
 from .locks import folder_of_one
@@ -49,6 +50,7 @@ def run(
         ParingError: the plan is wrong, the folder holds another sweep, or the baseline cannot be made. What
             becomes of a trial is never raised.
     """
+    plan = decided(plan)
     objectives = check(plan)
     check_folder(plan.output)
     if storage:
@@ -74,7 +76,7 @@ class _Driver:
     ) -> None:
         self.plan, self.book, self.points, self.pool = plan, book, points, pool
         self.shelf, self.progress = shelf, progress
-        self.energy = "energy" in plan.objectives
+        self.energy = plan.energy if "energy" in plan.objectives else ""
 
     def run(self) -> None:
         for reason in self.plan.space.left_out:

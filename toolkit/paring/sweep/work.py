@@ -13,8 +13,14 @@ from typing import Any
 from paring.recipe import Recipe, build_recipe
 from paring_profiles.records import decode
 from paring_profiles.result import Profile, Settings
-from paring_profiles.sweep import Measure, pack_answers, unpack_answers
-from paring_profiles.sweep.measures import modelled_energy, still_measures, timed_measures
+from paring_profiles.sweep import (
+    MEASURED_ENERGY,
+    MODELLED_ENERGY,
+    Measure,
+    pack_answers,
+    unpack_answers,
+)
+from paring_profiles.sweep.measures import metered_energy, modelled_energy, still_measures, timed_measures
 from paring_runtimes import read_manifest
 from paring_runtimes.errors import (
     EngineError,
@@ -28,11 +34,15 @@ from paring_runtimes.errors import (
     TransformRefused,
 )
 
+from .energy import meter_settings
+from .fitting import ONNX
 from .jobs import Job, Outcome, Subject
 from .locks import converting, measuring
+from .plan import MODELLED
 from .shelf import find, folder_of, publish
 
 Say = Callable[[str], None]
+METERING_SHARE = 0.5  # of a trial's time limit: as long may its energy be measured
 # These say why a variant cannot be. Whatever else is raised is a failure.
 REFUSALS = (
     RecipeError,
@@ -81,9 +91,7 @@ def _baseline(job: Job, stage: _Stage) -> Outcome:
     stage("profile")
     profile = _profile(job, {"baseline": job.subject})
     measures = timed_measures(profile, 0, "trial") | still_measures(profile.candidates[0], job.settings.batch)
-    if job.energy:
-        stage("energy")
-        measures["energy_modelled_uj"] = _energy(job, job.subject)
+    measures |= _energy(job, profile, 0, "trial", stage)
     return _outcome(location, measures, right, profile)
 
 
@@ -110,9 +118,7 @@ def _trial(job: Job, stage: _Stage) -> Outcome:
     stage("profile")
     profile = _profile(job, {"baseline": job.baseline, "variant": job.subject})
     measures = timed_measures(profile, 1, "trial") | still_measures(profile.candidates[1], job.settings.batch)
-    if job.energy:
-        stage("energy")
-        measures["energy_modelled_uj"] = _energy(job, job.subject)
+    measures |= _energy(job, profile, 1, "trial", stage)
     return _outcome(location, measures, right, profile)
 
 
@@ -121,7 +127,10 @@ def _final(job: Job, stage: _Stage) -> Outcome:
     stage("profile")
     profile = _profile(job, {"baseline": job.baseline, **job.finalists})
     names = [candidate.name for candidate in profile.candidates]
-    found = {name: timed_measures(profile, index, "final") for index, name in enumerate(names)}
+    found = {
+        name: timed_measures(profile, index, "final") | _energy(job, profile, index, "final", stage)
+        for index, name in enumerate(names)
+    }
     return dataclasses.replace(_outcome(None, {}, None, profile), of_finalists=found)
 
 
@@ -184,26 +193,38 @@ def _profile(job: Job, subjects: dict[str, Subject]) -> Profile:
         min_runs=wanted.min_runs,
         min_seconds=wanted.min_seconds,
         seed=wanted.seed,
+        **meter_settings(job.energy),
     )
+    if settings.energy != "none":  # a slow meter's windows are long
+        settings = dataclasses.replace(
+            settings, max_seconds=max(settings.max_seconds, METERING_SHARE * wanted.timeout_s)
+        )
     with measuring():
         engines = [subject.engine for subject in subjects.values()]
         return profile(paths, settings, names=list(subjects), engines=engines)
 
 
-def _energy(job: Job, subject: Subject) -> Measure:
-    """The ledger's; it reads ONNX.
+def _energy(job: Job, profile: Profile, index: int, round_: str, stage: _Stage) -> dict[str, Measure]:
+    """Of one candidate, the meter's or the ledger's as the sweep decided; {} where none is wanted.
 
     Raises:
-        InputError: the artifact is in another format, and no meter is there.
+        InputError: the meter could not tell, or the ledger, which reads ONNX, has another format before it.
     """
-    folder = folder_of(job.shelf, subject.key)
+    if not job.energy:
+        return {}
+    stage("energy")
+    if job.energy != MODELLED:
+        return {MEASURED_ENERGY: metered_energy(profile, index, round_)}
+    if round_ == "final":  # a model has no spread: as in the trial's own round
+        return {}
+    folder = folder_of(job.shelf, job.subject.key)
     manifest = read_manifest(folder)
-    if manifest.format != "onnx":
+    if manifest.format != ONNX:
         raise InputError(
-            f"objective energy: no meter reads it, and the ledger that models it reads ONNX, not"
+            "objective energy: it is modelled in this sweep, and the ledger reads ONNX, not"
             f" {manifest.format}"
         )
-    return modelled_energy(folder / manifest.entry, job.settings.batch)
+    return {MODELLED_ENERGY: modelled_energy(folder / manifest.entry, job.settings.batch)}
 
 
 def _outcome(
@@ -214,7 +235,7 @@ def _outcome(
         artifact=location,
         measures=measures,
         right=right,
-        noise=profile.noise,
+        noise=[*profile.noise, *(f"{meter.name}: {one}" for meter in profile.meters for one in meter.said)],
         machine=profile.machine,
         tools=profile.tools,
     )
