@@ -108,6 +108,13 @@ def test_a_plan_that_cannot_be_is_refused_before_anything_is_made(plan: Callable
         with pytest.raises(kind, match=says):
             run(wrong)
         assert not wrong.output.exists()
+    speaking = plan()
+    told = speaking.recipe.model_copy(update={"model": "embedded:spike-gpt"})
+    with pytest.raises(
+        RecipeError, match="embedded:spike-gpt answers prompts, and a sweep is of models that"
+    ):
+        run(dataclasses.replace(speaking, recipe=told))
+    assert not speaking.output.exists()
     without = plan()
     recipe = without.recipe.model_copy(update={"data": None})
     with pytest.raises(RecipeError, match="needs labelled images"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paring.recipe import Recipe, build_recipe, dump_recipe
+from paring.sources import answers_prompts
 from paring_profiles.sweep import MEASURED_ENERGY, MEASURES, MODELLED_ENERGY, Objective, SweepSettings
 from paring_runtimes.engines import engines
 from paring_runtimes.errors import InputError, RecipeError
@@ -103,7 +104,8 @@ def check(plan: Plan) -> list[Objective]:
 
     Raises:
         InputError: a name that is none, a number that cannot be.
-        RecipeError: an objective that the recipe gives no figure for.
+        RecipeError: an objective that the recipe gives no figure for, or a model that answers prompts.
+        SourceError: there is no such model.
     """
     if plan.sampler not in SAMPLERS:
         close, listed = near_miss(plan.sampler, SAMPLERS), ", ".join(SAMPLERS)
@@ -116,6 +118,11 @@ def check(plan: Plan) -> list[Objective]:
         if name not in OBJECTIVES:
             known = ", ".join(OBJECTIVES)
             raise InputError(f"objective {name!r}{near_miss(name, OBJECTIVES)}: expected some of {known}")
+    if plan.recipe.model is not None and answers_prompts(plan.recipe.model, frozenset(plan.allow)):
+        raise RecipeError(
+            f"{plan.recipe.model} answers prompts, and a sweep is of models that take images: make its"
+            " variants with `paring convert`, and measure them side by side with `paring profile A B`"
+        )
     if "accuracy" in plan.objectives and plan.recipe.data is None:
         raise RecipeError(
             "the objective accuracy needs labelled images: add data to the recipe, as in {source: embedded}"
