@@ -64,7 +64,7 @@ def sweep(
     ] = None,
     prune_images: Annotated[int, typer.Option(min=10, help="how many first images")] = 200,
     timeout: Annotated[
-        float, typer.Option(min=1, help="seconds a trial, waiting for its turn included")
+        float, typer.Option(min=1, help="seconds a trial, waiting for its turn on the machine not counted")
     ] = 1800,
     final: Annotated[int, typer.Option(min=0, help="trials of the front timed together at the end")] = 12,
     constraint: Constrain = None,

@@ -55,7 +55,7 @@ class Plan:
         prune_drop: give a trial up where the interval of its first images' drop lies above this share; None
             for never.
         prune_images: how many first images.
-        timeout_s: of one trial, waiting for the machine included.
+        timeout_s: of one trial's own work; waiting for its turn on the machine does not count.
         final: how many trials of the front the final round times together at most; 0 for none.
         allow: risks allowed by name.
         extend: go on although the space changed.
