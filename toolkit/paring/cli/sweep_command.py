@@ -68,7 +68,7 @@ def sweep(
     ] = 1800,
     final: Annotated[int, typer.Option(min=0, help="trials of the front timed together at the end")] = 12,
     constraint: Constrain = None,
-    minimise: Minimise = "latency",
+    minimise: Minimise = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="trials at once: 1, or as many as a cluster has machines")
     ] = None,

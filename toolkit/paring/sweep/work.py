@@ -38,11 +38,12 @@ from .energy import meter_settings
 from .fitting import ONNX
 from .jobs import Job, Outcome, Subject
 from .locks import converting, measuring
-from .plan import MODELLED
+from .plan import MODELLED, RUNS_FOR_P99
 from .shelf import find, folder_of, publish
 
 Say = Callable[[str], None]
-METERING_SHARE = 0.5  # of a trial's time limit: as long may its energy be measured
+# Of a trial's time limit: as long may its calls for a p99, or a slow meter's windows, take.
+MEASURING_SHARE = 0.25
 # These say why a variant cannot be. Whatever else is raised is a failure.
 REFUSALS = (
     RecipeError,
@@ -195,10 +196,9 @@ def _profile(job: Job, subjects: dict[str, Subject]) -> Profile:
         seed=wanted.seed,
         **meter_settings(job.energy),
     )
-    if settings.energy != "none":  # a slow meter's windows are long
-        settings = dataclasses.replace(
-            settings, max_seconds=max(settings.max_seconds, METERING_SHARE * wanted.timeout_s)
-        )
+    if settings.energy != "none" or wanted.min_runs >= RUNS_FOR_P99:
+        longer_s = max(settings.max_seconds, MEASURING_SHARE * wanted.timeout_s)
+        settings = dataclasses.replace(settings, max_seconds=longer_s)
     with measuring():
         engines = [subject.engine for subject in subjects.values()]
         return profile(paths, settings, names=list(subjects), engines=engines)
@@ -235,7 +235,18 @@ def _outcome(
         artifact=location,
         measures=measures,
         right=right,
-        noise=[*profile.noise, *(f"{meter.name}: {one}" for meter in profile.meters for one in meter.said)],
+        noise=[*profile.noise, *_doubts(profile)],
         machine=profile.machine,
         tools=profile.tools,
     )
+
+
+def _doubts(profile: Profile) -> list[str]:
+    """What meters said of their figures, and why there is no p99 where enough calls for it were wanted."""
+    said = [f"{meter.name}: {one}" for meter in profile.meters for one in meter.said]
+    if profile.settings.min_runs < RUNS_FOR_P99:
+        return said
+    for candidate in profile.candidates:
+        reasons = [one.refused["p99_ms"] for one in candidate.latency if "p99_ms" in one.refused]
+        said += [f"{candidate.name}: no p99: {reason}: a longer --timeout allows more" for reason in reasons]
+    return said
