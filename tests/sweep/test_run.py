@@ -25,8 +25,9 @@ pytest.importorskip("optuna")
 
 
 def test_a_sweep_measures_its_points_and_goes_on_where_it_stopped(
-    plan: Callable[..., Plan], here: Callable[[], Any]
+    plan: Callable[..., Plan], here: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("paring.sweep.final_round.PATIENCE_S", 0.0)
     made = plan(final=4, trials=2)
     pool = here()
     first = run(made, make_pool=lambda: pool)

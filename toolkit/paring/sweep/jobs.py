@@ -43,6 +43,7 @@ class Job:
         right: which ones the subject does, where an earlier trial told.
         finalists: of "final": what is timed together, by number of the trial.
         allow: risks allowed by name.
+        patience_s: how long to wait for a quiet machine before measuring.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Job:
     right: str | None = None
     finalists: dict[str, Subject] = field(default_factory=dict)
     allow: tuple[str, ...] = ()
+    patience_s: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paring.recipe import Recipe, build_recipe
+from paring_profiles import machine, noise
 from paring_profiles.records import decode
 from paring_profiles.result import Profile, Settings
 from paring_profiles.sweep import (
@@ -200,6 +201,8 @@ def _profile(job: Job, subjects: dict[str, Subject]) -> Profile:
         longer_s = max(settings.max_seconds, MEASURING_SHARE * wanted.timeout_s)
         settings = dataclasses.replace(settings, max_seconds=longer_s)
     with measuring():
+        if job.patience_s:
+            noise.wait_until_quiet(wanted.threads, machine.usable_cores(), job.patience_s)
         engines = [subject.engine for subject in subjects.values()]
         return profile(paths, settings, names=list(subjects), engines=engines)
 
