@@ -47,7 +47,7 @@ def final_round(plan: Plan, book: Book, pool: Pool, make_job: MakeJob, progress:
         progress(f"{title}{len(wanted)} trials of the front in turns")
         width = partial(_width, wanted, book.objectives)
         job = _job(plan, make_job, wanted, baseline)
-        found = _timed(pool, job, plan.timeout_s, width, lambda said, title=title: progress(title + said))
+        found = _timed(pool, job, plan.timeout_s, width, partial(_tell, progress, title))
         if same and _no_better(found, wanted, width):
             progress(f"{title}no better than the one before, which stays")
             continue
@@ -60,6 +60,10 @@ def final_round(plan: Plan, book: Book, pool: Pool, make_job: MakeJob, progress:
         if width(found.of_finalists) > WIDENED:
             book.note(title + ADVICE)
         _write(book, wanted, baseline, found)
+
+
+def _tell(progress: Say, title: str, sentence: str) -> None:
+    progress(title + sentence)
 
 
 def _job(plan: Plan, make_job: MakeJob, wanted: Sequence[Trial], baseline: Baseline) -> Job:
