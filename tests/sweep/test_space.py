@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from paring.recipe import Recipe, build_recipe
-from paring.sweep import parse_space, space_schema
+from paring.sweep import load_space, parse_space, space_schema
 from paring_runtimes.errors import RecipeError
 
 
@@ -123,3 +124,10 @@ def test_the_schema_knows_the_transforms() -> None:
     assert {"transforms", "keys", "engine", "device"} == set(schema["properties"])
     assert "token_prune" in json.dumps(schema["properties"]["transforms"])
     assert "token_prune" in schema["$defs"]
+
+
+def test_a_file_that_cannot_be_read_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"space\.yaml: cannot be read"):
+        load_space(tmp_path / "space.yaml", recipe)
+    (tmp_path / "space.yaml").write_text("engine: [onnxruntime]", encoding="utf-8")
+    assert load_space(tmp_path / "space.yaml", recipe).count() == 1
