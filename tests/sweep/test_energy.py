@@ -107,6 +107,10 @@ def test_what_energy_cannot_be_is_said(
     with pytest.raises(InputError, match=r"give --energy NAME\. There are battery \(all of it\); rapl"):
         decided(plan(SPACE, objectives=("energy",)))
     assert decided(plan(SPACE, objectives=("energy",), energy="rapl")).energy == "rapl"
+    two["battery"] = SimpleNamespace(open_meter=lambda _choice: meter, GPUS_ALONE=True)
+    assert decided(plan(SPACE, objectives=("energy",))).energy == "rapl"
+    del two["rapl"]
+    assert decided(plan(SPACE, objectives=("energy",))).energy == "modelled"
 
 
 def test_a_meter_is_told_as_profiles_take_it() -> None:

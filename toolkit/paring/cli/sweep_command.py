@@ -41,8 +41,8 @@ def sweep(
         str,
         typer.Option(
             metavar="METER",
-            help="of that objective: auto, modelled, or a meter of `paring list meters`: rapl, hwmon:SENSOR,"
-            " external:LOG.csv",
+            help="of that objective: auto (the meter that sees the CPU, else modelled), modelled, or one of"
+            " `paring list meters`: rapl, nvml, hwmon:SENSOR, external:LOG.csv",
         ),
     ] = "auto",
     set_: Set = None,

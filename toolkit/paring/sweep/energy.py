@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from paring_profiles import meters
 from paring_profiles.energy.choose import EXTERNAL, choose
 from paring_profiles.result import Settings
 from paring_runtimes.errors import InputError
@@ -60,7 +61,10 @@ def _before(folder: Path) -> str | None:
 
 
 def _found() -> str:
-    present = choose(Settings()).present
+    """The one meter here that sees what the baseline runs on, the CPU; else "modelled"."""
+    known = meters.modules()
+    chosen = choose(Settings()).present
+    present = {name: one for name, one in chosen.items() if not getattr(known[name], "GPUS_ALONE", False)}
     if len(present) > 1:
         listed = "; ".join(f"{name} ({meter.facts.covers})" for name, meter in present.items())
         raise InputError(
