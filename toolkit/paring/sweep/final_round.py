@@ -7,12 +7,12 @@ absolute figures, and half of it in the ratios' spread. Here all have the same m
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from statistics import median
 
 from paring.recipe import Recipe
-from paring_profiles.sweep import Baseline, Measure, Objective, Trial, front
+from paring_profiles.sweep import Baseline, Measure, Trial, front
 
 from .book import Book
 from .jobs import Job, Outcome, Subject
@@ -23,7 +23,7 @@ MakeJob = Callable[[str, Subject, Recipe, str], Job]
 Say = Callable[[str], None]
 Finals = Mapping[str, Mapping[str, Measure]]  # by number of the trial
 Width = Callable[[Finals], float]
-FEWEST = 2  # one candidate alone was timed against the baseline already
+LATENCY = "latency_relative"
 FEWEST = 2  # one candidate alone was timed against the baseline already
 WIDENED = 1.5  # times as wide as their own round's are, and intervals decide nothing any more
 PATIENCE_S = 60.0  # for a quiet machine, before a noisy round is timed once more
@@ -45,7 +45,7 @@ def final_round(plan: Plan, book: Book, pool: Pool, make_job: MakeJob, progress:
         if len(wanted) < FEWEST or (same and title + ADVICE not in book.notes):
             continue
         progress(f"{title}{len(wanted)} trials of the front in turns")
-        width = partial(_width, wanted, book.objectives)
+        width = partial(_width, wanted, {LATENCY, *(one.measure for one in book.objectives)})
         job = _job(plan, make_job, wanted, baseline)
         found = _timed(pool, job, plan.timeout_s, width, partial(_tell, progress, title))
         if same and _no_better(found, wanted, width):
@@ -86,13 +86,12 @@ def _timed(pool: Pool, job: Job, timeout_s: float, width: Width, say: Say) -> Ou
     return second if better else first
 
 
-def _width(wanted: Sequence[Trial], objectives: Sequence[Objective], finals: Finals) -> float:
-    """How wide the objectives' intervals are, against those of the trials' own rounds: the median."""
+def _width(wanted: Sequence[Trial], measures: Set[str], finals: Finals) -> float:
+    """How wide the intervals of some measures are, against those of the trials' own rounds: the median."""
     ratios = []
     for trial in wanted:
-        for objective in objectives:
-            own = trial.measures.get(objective.measure)
-            last = finals[str(trial.number)].get(objective.measure)
+        for name in measures:
+            own, last = trial.measures.get(name), finals[str(trial.number)].get(name)
             if own is not None and last is not None and own.high > own.low:
                 ratios.append((last.high - last.low) / (own.high - own.low))
     return median(ratios) if ratios else 0.0
