@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,6 +76,30 @@ def convnet_artifact(factories: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("artifacts") / "convnet"
     paring.convert(f"py:{factories}:convnet", folder, verify={"batch_sizes": [1, 2], "seeds": [0]})
     return folder
+
+
+@pytest.fixture
+def cpu_time_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only meter: a package that draws 5 W, and 20 W more for each core that this process keeps busy."""
+    import paring_profiles.meters
+    from paring_profiles import latency
+    from paring_profiles.energy import windows
+    from paring_profiles.energy.counter import Counter
+    from paring_profiles.energy.kinds import CounterMeter
+    from paring_profiles.energy.meter import Facts
+
+    monkeypatch.setattr(windows, "SHORTEST_S", 0.06)
+    monkeypatch.setattr(latency, "_LINGER_MAX_SECONDS", 0.02)
+    begin_s, used_s = time.perf_counter(), time.process_time()
+
+    def read() -> dict[str, float]:
+        idle_j = 5.0 * (time.perf_counter() - begin_s)
+        return {"package-0": int(1e6 * (idle_j + 20.0 * (time.process_time() - used_s)))}
+
+    how = Counter(1e-6, 262143328850, 2000.0, 1e-3)
+    facts = Facts("package-0", ("package-0",), ("package-0",), 2.0**-14, 1e-3, 50, "a counter of CPU time")
+    module = SimpleNamespace(open_meter=lambda _choice: CounterMeter(facts, {"package-0": how}, read))
+    monkeypatch.setattr(paring_profiles.meters, "modules", lambda: {"rapl": module})
 
 
 def pytest_collection_finish() -> None:

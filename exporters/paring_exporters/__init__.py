@@ -3,7 +3,7 @@
 A format's module offers `NAME`, `why_not() -> str | None` (None when it works here, otherwise one line)
 and `export(model, request, path) -> Exported`; a format of one kind of network alone says so in `TAKES`; it
 may offer `locate(exported, pixels, tolerance)`, the first value on the way from PyTorch to the artifact that
-differs.
+differs, and `refusal(wanted)`, why it never writes what is wanted, as far as that is known without a model.
 """
 
 from __future__ import annotations

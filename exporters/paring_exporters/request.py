@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -15,6 +16,22 @@ from .tune_options import TuneOptions
 
 DEFAULT_OPSET = 20  # the first with Gelu; LayerNormalization came with 17
 MAX_BATCH = 4096
+
+
+class Wanted(Protocol):
+    """What decides before there is a model whether a format takes it; a `Request`, and a recipe's export."""
+
+    @property
+    def precision(self) -> str:
+        """See `Request`."""
+
+    @property
+    def dynamic(self) -> Sequence[str]:
+        """See `Request`."""
+
+    @property
+    def shift(self) -> str:
+        """See `Request`."""
 
 
 @dataclass(frozen=True)

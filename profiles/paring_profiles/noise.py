@@ -18,6 +18,7 @@ _DRIFT_LIMIT = 0.05
 _OTHERS_LIMIT = 0.10  # cores
 _STEAL_LIMIT = 0.01
 _FEWEST_ROUNDS = 20
+_LOOK_S = 5.0
 _CPU_STAT = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
 
 
@@ -126,6 +127,19 @@ def others_cores(begin: Reading, end: Reading) -> float:
     """Return how many cores all other processes used between two readings, on average."""
     busy = (end.busy - begin.busy) - (end.ours - begin.ours)
     return busy / max(end.wall - begin.wall, 1e-9)
+
+
+def wait_until_quiet(threads: int, cores: float, patience_s: float) -> bool:
+    """Wait until `between` has nothing to say of a few seconds; return whether that came to be in time."""
+    deadline, before = time.perf_counter() + patience_s, take_reading()
+    while True:
+        time.sleep(max(0.0, min(_LOOK_S, deadline - time.perf_counter())))
+        after = take_reading()
+        if not between(before, after, threads, cores):
+            return True
+        if after.wall >= deadline:
+            return False
+        before = after
 
 
 def in_surroundings(threads: int, usable_cores: float, load_1m: float | None, cores: int | None) -> list[str]:

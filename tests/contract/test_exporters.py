@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -50,6 +51,16 @@ def request_for_two() -> Request:
 @pytest.fixture(params=sorted(FOUND))
 def exporter(request: pytest.FixtureRequest) -> ModuleType:
     return FOUND[request.param]
+
+
+def test_what_it_never_writes_it_refuses_before_there_is_a_model(exporter: ModuleType) -> None:
+    plain = request_for_two()
+    if not hasattr(exporter, "refusal"):
+        return
+    assert exporter.refusal(plain) is None
+    for other in ({"precision": "fp16"}, {"dynamic": ("batch", "image_size")}):
+        reason = exporter.refusal(dataclasses.replace(plain, **other))
+        assert reason.startswith(f"{exporter.NAME}: ")
 
 
 @pytest.fixture

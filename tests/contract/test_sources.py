@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import paring.sources as package
-from paring.sources import Request, Source, sources
+from paring.sources import Request, Source, answers_prompts, sources
 from paring_runtimes.errors import MissingExtraError, SourceError
 
 FOUND = sources()
@@ -34,6 +35,24 @@ def test_its_help_is_a_line_that_starts_with_its_form(name: str, source: Any) ->
     assert source.HELP.partition(":")[0] == name
     assert "\n" not in source.HELP
     assert source.__doc__.startswith(f"`{name}")
+
+
+def test_what_writes_text_is_known_without_loading_it(tmp_path: Path) -> None:
+    for spec in ("gguf:no.gguf", "spikegpt:no.pth", "embedded:spike-gpt"):
+        assert answers_prompts(spec)
+    for spec in ("embedded", "timm:vit_tiny_patch16_224", "py:no.py:model", "onnx:no.onnx", "nir:no.nir"):
+        assert not answers_prompts(spec)
+    if FOUND["hf"].why_not() is not None:
+        return
+    stated = {
+        "ViTForImageClassification": False,
+        "LlamaForCausalLM": True,
+        "GPT2LMHeadModel": True,
+        "LlavaForConditionalGeneration": True,
+    }
+    for architecture, writes in stated.items():
+        (tmp_path / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+        assert answers_prompts(f"hf:{tmp_path}") == writes
 
 
 def test_it_works_or_says_in_a_line_what_mends_it(source: Source) -> None:

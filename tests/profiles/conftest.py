@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +11,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import paring_profiles.meters
-from paring_profiles import latency
-from paring_profiles.energy import windows
-from paring_profiles.energy.counter import Counter
-from paring_profiles.energy.kinds import CounterMeter
-from paring_profiles.energy.meter import Facts
 from paring_profiles.result import Candidate, Comparison, Latency, Machine, Profile, Settings
 
 _KINDS = {
@@ -112,20 +104,3 @@ def recorded() -> Profile:
         comparisons=[Comparison("base", "small", 1, 2.0, (1.9, 2.1), 4.0, 0.5, "faster")],
         noise=[],
     )
-
-
-@pytest.fixture
-def cpu_time_counter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The only meter: a package that draws 5 W, and 20 W more for each core that this process keeps busy."""
-    monkeypatch.setattr(windows, "SHORTEST_S", 0.06)
-    monkeypatch.setattr(latency, "_LINGER_MAX_SECONDS", 0.02)
-    begin_s, used_s = time.perf_counter(), time.process_time()
-
-    def read() -> dict[str, float]:
-        idle_j = 5.0 * (time.perf_counter() - begin_s)
-        return {"package-0": int(1e6 * (idle_j + 20.0 * (time.process_time() - used_s)))}
-
-    how = Counter(1e-6, 262143328850, 2000.0, 1e-3)
-    facts = Facts("package-0", ("package-0",), ("package-0",), 2.0**-14, 1e-3, 50, "a counter of CPU time")
-    module = SimpleNamespace(open_meter=lambda _choice: CounterMeter(facts, {"package-0": how}, read))
-    monkeypatch.setattr(paring_profiles.meters, "modules", lambda: {"rapl": module})

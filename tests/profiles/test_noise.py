@@ -100,6 +100,19 @@ def child_seconds(pid: int) -> float:
     return times.user + times.system
 
 
+def test_a_quiet_machine_is_waited_for_and_not_for_ever(monkeypatch):
+    monkeypatch.setattr(noise, "_LOOK_S", 0.01)
+    loud = [dataclasses.replace(CALM, wall=10.0 * n, busy=10.0 * n, total=20.0 * n) for n in range(3)]
+    calm = dataclasses.replace(loud[-1], wall=30.0, total=60.0)
+    readings = iter([*loud, calm])
+    monkeypatch.setattr(noise, "take_reading", lambda: next(readings))
+    monkeypatch.setattr(noise.time, "perf_counter", lambda: 0.0)
+    assert noise.wait_until_quiet(2, 2, 100)
+    assert list(readings) == []
+    readings = iter(loud)
+    assert not noise.wait_until_quiet(2, 2, 20.0)
+
+
 def test_surroundings():
     assert noise.in_surroundings(2, usable_cores=2, load_1m=0.5, cores=2) == []
     (said,) = noise.in_surroundings(4, usable_cores=2, load_1m=0.5, cores=2)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -17,8 +18,11 @@ from typing import Any
 import psutil
 import pytest
 
-from paring.recipe import recipe_yaml
+from paring.recipe import dump_recipe, recipe_yaml
 from paring.sweep import Plan, run
+from paring.sweep.apart import run_apart
+from paring.sweep.jobs import Job, Outcome, Shelf, Subject, outcome_from
+from paring.sweep.locks import measuring
 from paring_profiles.sweep import Sweep, read_sweep
 
 pytestmark = pytest.mark.slow
@@ -111,6 +115,31 @@ def test_a_ray_worker_killed_in_the_middle_loses_its_trial_only(
     assert not list((made.output / "artifacts").iterdir())
     alone = run(plan(SPACE, objectives=("size", "accuracy"), output=tmp_path / "alone"), make_pool=here)
     assert front_of(found) == front_of(alone)
+
+
+def test_a_job_that_waits_for_the_machine_longer_than_its_limit_is_done_all_the_same(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_s, held_s = 30.0, 35.0
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    made, subject = plan(SPACE), Subject("0" * 64, "onnxruntime")
+    job = Job("baseline", Shelf(str(tmp_path / "shelf")), made.settings(), subject, dump_recipe(made.recipe))
+    lock = tmp_path / f"paring-sweep-{os.getuid()}.lock"
+    monkeypatch.setattr("paring.sweep.locks._place", lambda: lock)
+    found: list[Outcome] = []
+
+    def run_it() -> None:
+        found.append(outcome_from(run_apart(job.as_dict(), limit_s)))
+
+    with measuring():
+        runner = threading.Thread(target=run_it)
+        runner.start()
+        time.sleep(held_s)
+        assert not found
+    runner.join()
+    assert found[0].state == "complete"
+    assert found[0].seconds > limit_s
 
 
 def front_of(sweep: Sweep) -> set[tuple[str, str]]:

@@ -130,3 +130,55 @@ def test_another_recipe_is_refused_even_so(plan: Callable[..., Plan]) -> None:
     opened(plan(TWO_BY_TWO))
     with pytest.raises(OutputError, match=r"give another --output\. Changed:\n  recipe\.model"):
         opened(plan(TWO_BY_TWO, model="vit", extend=True))
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "nsga2"])
+def test_points_that_a_format_cannot_take_are_none_of_those_asked_for(
+    plan: Callable[..., Plan], sampler: str
+) -> None:
+    pytest.importorskip("tvm")
+    space = "keys: {export.precision: {choices: [fp32, int8, int4, fp16]}}\nengine: [tvm, onnxruntime]"
+    book, points = opened(plan(space, sampler=sampler, trials=5))
+    while (candidate := points.next(set())) is not None:
+        possible = candidate.engine == "onnxruntime" or candidate.point["export.precision"] == "fp32"
+        assert possible == (candidate.reason == "")
+        assert possible or "is not computed on CPUs" in candidate.reason
+        ended(book, points, candidate, "complete" if possible else "impossible")
+    assert book.counted() == 5
+    assert all(
+        f"export.threads={points.plan.threads}" in t.overrides
+        for t in book.trials.values()
+        if t.engine == "tvm"
+    )
+
+
+def test_a_space_without_end_that_cannot_be_comes_to_an_end(plan: Callable[..., Plan]) -> None:
+    pytest.importorskip("tvm")
+    space = """
+keys:
+  export.tune.seconds: {range: [1.0, 2.0]}
+  export.precision: {choices: [int8]}
+engine: [tvm]
+"""
+    book, points = opened(plan(space, sampler="random", trials=5))
+    while (candidate := points.next(set())) is not None:
+        ended(book, points, candidate, "impossible")
+    assert book.counted() == 0
+    assert any("in a row that cannot be: stopped" in sentence for sentence in book.notes)
+
+
+@pytest.mark.parametrize(
+    ("engine", "key", "value", "says"),
+    [
+        ("onnxruntime", "export.format", "tvm", "engine onnxruntime runs onnx, not tvm"),
+        ("tvm", "export.shift", "dequantize", "tvm: export.shift is float or integer here"),
+    ],
+)
+def test_an_engine_and_what_its_format_is_not_make_no_point(
+    plan: Callable[..., Plan], engine: str, key: str, value: str, says: str
+) -> None:
+    pytest.importorskip("tvm")
+    _, points = opened(plan(f"keys: {{{key}: {{choices: [{value}]}}}}\nengine: [{engine}]"))
+    candidate = points.next(set())
+    assert candidate is not None
+    assert candidate.reason.startswith(says)

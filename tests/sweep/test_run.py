@@ -25,8 +25,9 @@ pytest.importorskip("optuna")
 
 
 def test_a_sweep_measures_its_points_and_goes_on_where_it_stopped(
-    plan: Callable[..., Plan], here: Callable[[], Any]
+    plan: Callable[..., Plan], here: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("paring.sweep.final_round.PATIENCE_S", 0.0)
     made = plan(final=4, trials=2)
     pool = here()
     first = run(made, make_pool=lambda: pool)
@@ -88,12 +89,15 @@ def test_energy_is_modelled_by_name_and_refused_where_it_cannot_be(
     plan: Callable[..., Plan], here: Callable[[], Any]
 ) -> None:
     pytest.importorskip("tvm")
-    space = "engine: [onnxruntime, tvm]"
-    found = run(plan(space, objectives=("energy", "latency")), make_pool=here)
+    space, pool, said = "engine: [onnxruntime, tvm]", here(), list[str]()
+    found = run(plan(space, objectives=("energy", "latency")), said.append, lambda: pool)
     by_engine = {trial.engine: trial for trial in found.trials}
     assert by_engine["onnxruntime"].measures["energy_modelled_uj"].provenance == "modelled"
-    assert by_engine["tvm"].state == "refused"
-    assert "no meter reads it" in by_engine["tvm"].reason
+    assert by_engine["tvm"].state == "impossible"
+    assert "it is modelled in this sweep, and the ledger reads ONNX, not tvm" in by_engine["tvm"].reason
+    assert {job.subject.engine for job in pool.jobs} == {"onnxruntime"}
+    assert "1 trials: 1 complete, and 1 point that cannot be" in markdown(found)
+    assert said[-1].startswith("1/1")
 
 
 def test_a_plan_that_cannot_be_is_refused_before_anything_is_made(plan: Callable[..., Plan]) -> None:
@@ -105,6 +109,13 @@ def test_a_plan_that_cannot_be_is_refused_before_anything_is_made(plan: Callable
         with pytest.raises(kind, match=says):
             run(wrong)
         assert not wrong.output.exists()
+    speaking = plan()
+    told = speaking.recipe.model_copy(update={"model": "embedded:spike-gpt"})
+    with pytest.raises(
+        RecipeError, match="embedded:spike-gpt answers prompts, and a sweep is of models that"
+    ):
+        run(dataclasses.replace(speaking, recipe=told))
+    assert not speaking.output.exists()
     without = plan()
     recipe = without.recipe.model_copy(update={"data": None})
     with pytest.raises(RecipeError, match="needs labelled images"):
@@ -135,7 +146,7 @@ def test_a_crash_and_a_time_limit_are_told(plan: Callable[..., Plan], tmp_path: 
     assert "no such thing" in found.reason
     slow = outcome_from(run_apart(crash.as_dict(), 0.2))
     assert slow.state == "failed"
-    assert "not done after 0 s" in slow.reason
+    assert "not done after 0 s of its own" in slow.reason
 
 
 def test_a_job_ends_with_the_process_that_started_it(plan: Callable[..., Plan], tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from paring.recipe import Recipe, build_recipe
-from paring.sweep import parse_space, space_schema
+from paring.sweep import load_space, parse_space, space_schema
 from paring_runtimes.errors import RecipeError
 
 
@@ -51,6 +52,15 @@ def test_an_engine_brings_its_format(recipe: Recipe) -> None:
     space = parse_space("engine: [onnxruntime, tvm]", recipe)
     assert space.overrides({"engine": "tvm"}) == ["export.format=tvm"]
     assert space.overrides({"engine": "onnxruntime"}) == []
+
+
+def test_a_format_that_the_recipe_fixes_is_for_all_engines() -> None:
+    pytest.importorskip("tvm")
+    fixed = build_recipe({"model": "embedded", "export": {"format": "tvm"}})
+    assert parse_space("engine: [tvm]\nkeys: {export.opset: {choices: [18]}}", fixed).formats == {}
+    says = r"space:1: engine\[0\]: onnxruntime runs onnx, and the recipe says export.format: tvm: leave that"
+    with pytest.raises(RecipeError, match=says):
+        parse_space("engine: [onnxruntime, tvm]", fixed)
 
 
 def test_engines_that_are_not_here_are_left_out_with_the_reason(recipe: Recipe) -> None:
@@ -114,3 +124,10 @@ def test_the_schema_knows_the_transforms() -> None:
     assert {"transforms", "keys", "engine", "device"} == set(schema["properties"])
     assert "token_prune" in json.dumps(schema["properties"]["transforms"])
     assert "token_prune" in schema["$defs"]
+
+
+def test_a_file_that_cannot_be_read_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"space\.yaml: cannot be read"):
+        load_space(tmp_path / "space.yaml", recipe)
+    (tmp_path / "space.yaml").write_text("engine: [onnxruntime]", encoding="utf-8")
+    assert load_space(tmp_path / "space.yaml", recipe).count() == 1

@@ -9,7 +9,7 @@ from torch import nn
 
 from paring_runtimes.errors import ExportError, MissingExtraError
 
-from ..request import Exported, Request
+from ..request import Exported, Request, Wanted
 
 NAME = "executorch"
 ENTRY = "model.pte"
@@ -31,17 +31,20 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     """
     if why_not():
         raise MissingExtraError("lowering to ExecuTorch", "executorch")
-    _check(request)
+    if reason := refusal(request):
+        raise ExportError(reason)
     from ..executorch_graph.whole import write
 
     return write(model, request, folder / ENTRY)
 
 
-def _check(request: Request) -> None:
-    if request.precision != "fp32":
-        raise ExportError(f"executorch: export.precision {request.precision}: programs are written in fp32")
-    if "image_size" in request.dynamic:
-        raise ExportError(
+def refusal(wanted: Wanted) -> str | None:
+    """Why what is wanted is never written; None where nothing speaks against it."""
+    if wanted.precision != "fp32":
+        return f"executorch: export.precision {wanted.precision}: programs are written in fp32"
+    if "image_size" in wanted.dynamic:
+        return (
             "executorch: a program's memory is planned for one image size: remove image_size from"
             " export.dynamic, and set export.image_size"
         )
+    return None

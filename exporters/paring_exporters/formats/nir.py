@@ -9,7 +9,7 @@ from torch import nn
 
 from paring_runtimes.errors import ExportError, MissingExtraError
 
-from ..request import Exported, Request
+from ..request import Exported, Request, Wanted
 
 NAME = "nir"
 ENTRY = "graph.nir"
@@ -31,10 +31,17 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     """
     if why_not():
         raise MissingExtraError("writing NIR", "spikes")
-    if request.precision != "fp32":
-        raise ExportError(f"nir: export.precision {request.precision}: a graph holds fp32 numbers")
-    if "image_size" in request.dynamic:
-        raise ExportError("nir: every neuron is written: remove image_size from export.dynamic")
+    if reason := refusal(request):
+        raise ExportError(reason)
     from ..nir_graph.export import write_network
 
     return write_network(model, request, folder / ENTRY)
+
+
+def refusal(wanted: Wanted) -> str | None:
+    """Why what is wanted is never written; None where nothing speaks against it."""
+    if wanted.precision != "fp32":
+        return f"nir: export.precision {wanted.precision}: a graph holds fp32 numbers"
+    if "image_size" in wanted.dynamic:
+        return "nir: every neuron is written: remove image_size from export.dynamic"
+    return None

@@ -10,7 +10,7 @@ from torch import nn
 from paring_runtimes.errors import ExportError, MissingExtraError
 
 from ..given.graph import GraphRequest
-from ..request import Exported, Request
+from ..request import Exported, Request, Wanted
 
 NAME = "tvm"
 ENTRY = "model.so"
@@ -30,27 +30,28 @@ def export(model: nn.Module, request: Request, folder: Path) -> Exported:
     """
     if why_not():
         raise MissingExtraError("compiling with TVM", "tvm")
-    _check(request)
+    if reason := refusal(request):
+        raise ExportError(reason)
     from ..tvm_graph.whole import write
 
     return write(model, request, folder / ENTRY)
 
 
-def _check(request: Request) -> None:
-    if request.precision != "fp32":
-        raise ExportError(
-            f"tvm: export.precision {request.precision} is not computed on CPUs: fp32 is; shift_linear has"
+def refusal(wanted: Wanted) -> str | None:
+    """Why what is wanted is never compiled; None where nothing speaks against it."""
+    if wanted.precision != "fp32":
+        return (
+            f"tvm: export.precision {wanted.precision} is not computed on CPUs: fp32 is; shift_linear has"
             " 4-bit weights in fp32 models too"
         )
-    if "image_size" in request.dynamic:
-        raise ExportError(
+    if "image_size" in wanted.dynamic:
+        return (
             "tvm: kernels are compiled for one image size: remove image_size from export.dynamic, and set"
             " export.image_size"
         )
-    if request.shift == "dequantize":
-        raise ExportError(
-            "tvm: export.shift is float or integer here, not dequantize, which is a form of ONNX"
-        )
+    if wanted.shift == "dequantize":
+        return "tvm: export.shift is float or integer here, not dequantize, which is a form of ONNX"
+    return None
 
 
 def export_graph(request: GraphRequest, folder: Path) -> Exported:

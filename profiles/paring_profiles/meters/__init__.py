@@ -2,8 +2,8 @@
 
 A meter's module has `probe(choice)`, which tells whether it is present and otherwise what would mend that,
 and `open_meter(choice)`, which returns a `Meter` or raises `Refused`. `choice` is what the user chose among
-its sensors, "" for none. `RESOLUTION` says in words how finely and how often it reads. Importing the module
-imports no driver's library.
+its sensors, "" for none. `RESOLUTION` says in words how finely and how often it reads. One that sees GPUs and
+nothing of the host has `GPUS_ALONE = True`. Importing the module imports no driver's library.
 """
 
 from __future__ import annotations

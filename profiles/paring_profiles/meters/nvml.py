@@ -9,6 +9,7 @@ from paring_profiles.energy import zeus_gpus
 from paring_profiles.energy.meter import Availability, Meter
 
 RESOLUTION = zeus_gpus.RESOLUTION
+GPUS_ALONE = True
 VENDOR = zeus_gpus.Vendor(
     module="zeus.device.gpu.nvidia",
     available="nvml_is_available",

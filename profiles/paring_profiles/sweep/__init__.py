@@ -14,12 +14,24 @@ from __future__ import annotations
 from paring_profiles.sweep.choose import Miss, Recommendation, recommend
 from paring_profiles.sweep.constraints import Constraint, constraints
 from paring_profiles.sweep.front import front, pack_answers, unpack_answers
-from paring_profiles.sweep.names import MEASURES, Named, resolve
-from paring_profiles.sweep.result import Baseline, Measure, Objective, Standing, Sweep, SweepSettings, Trial
+from paring_profiles.sweep.names import MEASURED_ENERGY, MEASURES, MODELLED_ENERGY, Named, resolve
+from paring_profiles.sweep.result import (
+    IMPOSSIBLE,
+    Baseline,
+    Measure,
+    Objective,
+    Standing,
+    Sweep,
+    SweepSettings,
+    Trial,
+)
 from paring_profiles.sweep.store import read_sweep, write_sweep
 
 __all__ = [
+    "IMPOSSIBLE",
+    "MEASURED_ENERGY",
     "MEASURES",
+    "MODELLED_ENERGY",
     "Baseline",
     "Constraint",
     "Measure",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from paring_profiles.sweep.constraints import Constraint, constraints
+from paring_profiles.sweep.constraints import Constraint, constraints, split
 from paring_profiles.sweep.names import Named, resolve
 from paring_profiles.sweep.result import Measure, Sweep, Trial
 from paring_runtimes.errors import InputError
@@ -53,7 +53,7 @@ class Recommendation:
 def recommend(
     sweep: Sweep,
     texts: Iterable[str],
-    minimise: str = "latency",
+    minimise: str | None = None,
     confidence: str = "bound",
     device: str | None = None,
 ) -> Recommendation:
@@ -61,8 +61,8 @@ def recommend(
 
     Args:
         sweep: with at least one complete trial.
-        texts: constraints, as in `constraints`.
-        minimise: what is made small among those that keep to them.
+        texts: constraints, as in `constraints`; "least energy" among them says what is made small.
+        minimise: what is made small among those that keep to them, where the texts do not say; latency.
         confidence: "bound" or "point".
         device: kind of device; needed where trials were measured on several.
 
@@ -75,18 +75,21 @@ def recommend(
 def recommend_among(
     trials: Iterable[Trial],
     texts: Iterable[str],
-    minimise: str = "latency",
+    minimise: str | None = None,
     confidence: str = "bound",
     device: str | None = None,
+    otherwise: str = "latency",
 ) -> Recommendation:
-    """As `recommend`, among these trials."""
+    """As `recommend`, among these trials; `otherwise` is made small where nothing says what is."""
     if confidence not in CONFIDENCES:
         raise InputError(f"confidence {confidence!r}: expected one of {', '.join(CONFIDENCES)}")
     trials = _of_device([trial for trial in trials if trial.state == "complete"], device)
     present = {name for trial in trials for name in trial.measures}
-    rules, goal = constraints(texts, present), resolve(minimise, present)
+    conditions, goals = split(texts)
+    wanted = _one([*goals, *([minimise] if minimise else [])]) or otherwise
+    rules, goal = constraints(conditions, present), resolve(wanted, present)
     if not goal.minimise:
-        raise InputError(f"minimise {minimise!r}: of {goal.title} more is better; minimise latency or drop")
+        raise InputError(f"minimise {wanted!r}: of {goal.title} more is better; minimise latency or drop")
     ranked = sorted((trial for trial in trials if trial.measure(goal.measure)), key=lambda t: _rank(t, goal))
     missed = {trial.number: _misses(trial, rules, confidence) for trial in ranked}
     fitting = [trial for trial in ranked if not missed[trial.number]]
@@ -106,6 +109,13 @@ def recommend_among(
         f"Trial {nearest.number} comes nearest: {'; '.join(miss.said for miss in misses)}.",
     ]
     return Recommendation(told, confidence, goal.measure, None, [], None, nearest.number, misses, said)
+
+
+def _one(goals: Sequence[str]) -> str | None:
+    """What is made small; None where nothing is named."""
+    if len(set(goals)) > 1:
+        raise InputError(f"one thing can be made small, and {' and '.join(dict.fromkeys(goals))} are named")
+    return next(iter(goals), None)
 
 
 def _of_device(trials: Sequence[Trial], device: str | None) -> list[Trial]:

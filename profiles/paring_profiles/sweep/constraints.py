@@ -1,4 +1,4 @@
-"""What a recommendation must keep to, as people write it: "p99 <= 12 ms", "drop<=0.5pp"."""
+"""What is asked of a recommendation, as people write it: "p99 ≤ 12 ms, drop<=0.5pp, least energy"."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from paring_runtimes.errors import InputError
 _TEXT = re.compile(
     r"\s*([A-Za-z_][\w]*)\s*(<=|>=|<|>|=+)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*([^\d\s]\S*)?\s*"
 )
+_GOAL = re.compile(r"(?:least|minimi[sz]e)\s+(\w+)", re.IGNORECASE)
+_SIGNS = str.maketrans({"≤": "<=", "≦": "<=", "⩽": "<=", "≥": ">=", "≧": ">=", "⩾": ">="})
 _TIME = {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _ENERGY = {"uJ": 1.0, "µJ": 1.0, "mJ": 1e3, "J": 1e6}  # in uJ
@@ -53,18 +55,25 @@ class Constraint:
         return f"{self.named.measure} {sign} {self.named.shown(self.limit)} {self.named.shown_as}"
 
 
+def split(texts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Conditions, and what shall be least ("least energy"), each by itself; a text may hold several."""
+    parts = [part.strip() for text in texts for part in text.split(",") if part.strip()]
+    goals = [found.group(1) for part in parts if (found := _GOAL.fullmatch(part))]
+    return [part for part in parts if not _GOAL.fullmatch(part)], goals
+
+
 def constraints(texts: Iterable[str], present: set[str]) -> list[Constraint]:
     """Read conditions; a text may hold several, with commas between.
 
     Raises:
         InputError: with the text and what would be right.
     """
-    parts = [part for text in texts for part in text.split(",") if part.strip()]
-    return [_constraint(part.strip(), present) for part in parts]
+    parts = [part.strip() for text in texts for part in text.split(",") if part.strip()]
+    return [_constraint(part, present) for part in parts]
 
 
 def _constraint(text: str, present: set[str]) -> Constraint:
-    found = _TEXT.fullmatch(text)
+    found = _TEXT.fullmatch(text.translate(_SIGNS))
     if found is None:
         raise InputError(
             f"constraint {text!r}: expected MEASURE <= NUMBER UNIT, as in 'p99<=12ms' or 'drop<=0.5pp'"
@@ -80,9 +89,10 @@ def _constraint(text: str, present: set[str]) -> Constraint:
         raise InputError(f"constraint {text!r}: {error}") from None
     known = UNITS[named.unit]
     if (unit or "") not in known:
-        listed = ", ".join(name for name in known if name)
+        units = [name for name in known if name]
         given = f"{unit!r} is no unit of it" if unit else "it needs a unit"
-        raise InputError(f"constraint {text!r}: {word}: {given}; write {listed}")
+        others = f" (or {', '.join(units[1:])})" if units[1:] else ""
+        raise InputError(f"constraint {text!r}: {given}: write {word}{sign}{number}{units[0]}{others}")
     if sign not in ("<=", ">="):
         raise InputError(
             f"constraint {text!r}: {sign!r} is no comparison for measured figures; write <= or >="

@@ -11,6 +11,7 @@ import numpy as np
 from paring_profiles.result import Candidate, Comparison, Profile
 from paring_profiles.statistics import bootstrap_percentiles
 from paring_profiles.sweep.result import Measure
+from paring_runtimes.errors import InputError
 
 TIMED = ("latency_relative", "latency_p50_ms", "latency_p99_ms", "throughput_per_s")
 
@@ -83,6 +84,22 @@ def quality_measures(quality: Mapping[str, Any] | None) -> dict[str, Measure]:
         low, high = min(low, value), max(high, value)
         found["drop"] = Measure(value, low, high, "share", "measured", method)
     return found
+
+
+def metered_energy(profile: Profile, index: int, round_: str) -> Measure:
+    """Energy an inference of candidate `index`, millijoules, as the profile's one meter measured it.
+
+    Raises:
+        InputError: the meter could not tell; with its reason.
+    """
+    found = profile.candidates[index].energies
+    if not found:
+        reasons = "; ".join(f"{meter.name}: {meter.why_not or meter.said}" for meter in profile.meters)
+        raise InputError(f"objective energy: {reasons or 'no meter measured it'}")
+    [own] = found
+    low, high = own.mj_ci95
+    method = f"{own.meter}: {own.covers}; batch {own.batch_size}, {own.method}"
+    return Measure(own.mj, min(low, own.mj), max(high, own.mj), "mJ", "measured", method, round_)
 
 
 def modelled_energy(model: Path, batch: int) -> Measure:

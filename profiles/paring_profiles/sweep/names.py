@@ -38,7 +38,7 @@ MEASURES = {
         Named("accuracy", "top-1 accuracy", "share", False, _MEASURED, "%", 100.0, 2),
         Named("size_bytes", "size", "bytes", True, _MEASURED, "MB", 1e-6, 3),
         Named("peak_memory_bytes", "peak memory", "bytes", True, _MEASURED, "MB", 1e-6, 1),
-        Named("energy_measured_mj", "energy a call, measured", "mJ", True, _MEASURED, "mJ"),
+        Named("energy_measured_mj", "energy an inference, measured", "mJ", True, _MEASURED, "mJ"),
         Named("energy_modelled_uj", "energy a call, modelled", "uJ", True, _MODELLED, "uJ", 1.0, 1),
     )
 }
@@ -56,7 +56,17 @@ WORDS = {
     "energy_measured": "energy_measured_mj",
     "energy_modelled": "energy_modelled_uj",
 }
-ENERGIES = ("energy_measured_mj", "energy_modelled_uj")
+MEASURED_ENERGY, MODELLED_ENERGY = ENERGIES = ("energy_measured_mj", "energy_modelled_uj")
+
+
+# What `paring sweep --objectives` calls those measures that are there only where they are asked for.
+_ASKED_FOR = {
+    "latency_p99_ms": "p99",
+    "drop": "accuracy",
+    "accuracy": "accuracy",
+    MEASURED_ENERGY: "energy",
+    MODELLED_ENERGY: "energy",
+}
 
 
 def resolve(word: str, present: set[str]) -> Named:
@@ -71,12 +81,23 @@ def resolve(word: str, present: set[str]) -> Named:
     if name == "energy":
         name = next((energy for energy in ENERGIES if energy in present), name)
         if name == "energy":
-            raise InputError("energy: no trial has it, neither measured nor modelled")
+            raise InputError(f"energy: no trial has it, neither measured nor modelled{_way(MODELLED_ENERGY)}")
     measure = WORDS.get(name, name)
     if measure not in MEASURES:
         known = [*WORDS, "energy"]
         raise InputError(f"{word!r} is no measure{near_miss(name, known)}; known: {', '.join(known)}")
     if measure not in present:
         have = ", ".join(sorted(present)) or "none"
-        raise InputError(f"{word}: no trial of this sweep has {measure}; measured or modelled are {have}")
+        raise InputError(
+            f"{word}: no trial of this sweep has {measure}{_way(measure)}; measured or modelled are {have}"
+        )
     return MEASURES[measure]
+
+
+def _way(measure: str) -> str:
+    """What would give a measure that no trial has."""
+    objective = _ASKED_FOR.get(measure)
+    where = " on a machine with a meter" if measure == MEASURED_ENERGY else ""
+    if objective is None:
+        return ""
+    return f": `paring sweep --objectives {objective},...` with another --output gives it{where}"

@@ -14,6 +14,7 @@ from paring_profiles.result import Machine
 SCHEMA_VERSION = 1
 FILE_NAME = "sweep.json"
 
+IMPOSSIBLE = "impossible"
 # How a trial ended. Only "complete" ones have all objectives and can be on the front.
 STATES = {
     "complete": "converted, verified and measured",
@@ -21,6 +22,7 @@ STATES = {
     "gate": "converted, but a gate of the recipe failed",
     "pruned": "given up early: its first images show a drop far above the limit",
     "failed": "its process crashed, ran out of time or out of memory",
+    IMPOSSIBLE: "engine, format and the other keys contradict each other: not begun, none of those asked for",
     "running": "begun and not ended; in a sweep that was killed, what goes on first",
 }
 # Where a trial stands: see `front.py`.

@@ -10,7 +10,7 @@ from pathlib import Path
 from paring_profiles.records import write_whole
 from paring_profiles.sweep.choose import interval
 from paring_profiles.sweep.names import MEASURES, Named
-from paring_profiles.sweep.result import STATES, Sweep, Trial
+from paring_profiles.sweep.result import IMPOSSIBLE, STATES, Sweep, Trial
 
 MARKDOWN, CSV = "sweep.md", "sweep.csv"
 
@@ -58,12 +58,15 @@ def variant(trial: Trial) -> str:
 def counts(sweep: Sweep) -> str:
     """How many trials ended how, in a sentence."""
     found = Counter(trial.state for trial in sweep.trials)
+    never = found.pop(IMPOSSIBLE, 0)
     listed = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
+    beside = f", and {never} point{'s' * (never > 1)} that cannot be" if never else ""
     places = Counter(one.place for one in sweep.front)
     ahead = ", ".join(f"{places[place]} {place}" for place in ("on", "maybe", "dominated") if places[place])
     again = f", taken up {sweep.resumed} times" if sweep.resumed else ""
     return (
-        f"{len(sweep.trials)} trials: {listed}; on the front: {ahead or 'none'}; {sweep.seconds:.0f} s{again}"
+        f"{found.total()} trials: {listed or 'none'}{beside}; on the front: {ahead or 'none'};"
+        f" {sweep.seconds:.0f} s{again}"
     )
 
 

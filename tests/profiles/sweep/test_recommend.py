@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,10 @@ THREE = sweep(
     [
         ("p99 <= 12 ms", "latency_p99_ms", 12.0),
         ("p99<=0.012s", "latency_p99_ms", 12.0),
+        ("p99 ≤ 12 ms", "latency_p99_ms", 12.0),
+        (" p99≤12ms ", "latency_p99_ms", 12.0),
+        ("p99\u00a0≤\u00a012\u202fms", "latency_p99_ms", 12.0),
+        ("throughput ≥ 400", "throughput_per_s", 400.0),
         ("drop<=0.5pp", "drop", 0.005),
         ("size <= 2 MiB", "size_bytes", 2 * 2**20),
         ("latency<=0.5x", "latency_relative", 0.5),
@@ -92,8 +97,9 @@ def test_constraints_are_read_with_their_units(text: str, measure_name: str, lim
     ("text", "says"),
     [
         ("p99 12ms", "expected MEASURE <= NUMBER UNIT"),
-        ("p99<=12", "needs a unit; write ms"),
-        ("drop<=0.5", "needs a unit; write pp"),
+        ("p99<=12", "needs a unit: write p99<=12ms (or s"),
+        ("drop<=0.5", "needs a unit: write drop<=0.5pp (or %)"),
+        ("drop ≤ 0.5", "constraint 'drop ≤ 0.5': it needs a unit: write drop<=0.5pp"),
         ("p99<=12MB", "no unit of it"),
         ("p99>=12ms", "less is better: write p99<=12ms"),
         ("throughput<=5", "more is better: write throughput>=5"),
@@ -103,8 +109,37 @@ def test_constraints_are_read_with_their_units(text: str, measure_name: str, lim
     ],
 )
 def test_what_is_wrong_with_a_constraint_is_said(text: str, says: str) -> None:
-    with pytest.raises(InputError, match=says.replace("(", r"\(").replace("+", r"\+")):
+    with pytest.raises(InputError, match=re.escape(says)):
         constraints([text], PRESENT)
+
+
+def test_what_is_made_small_may_stand_among_the_constraints() -> None:
+    asked = recommend(THREE, ["p99 ≤ 12 ms, drop ≤ 0.5 pp, least energy"])
+    assert asked == recommend(THREE, ["p99<=12ms", "drop<=0.5pp"], "energy")
+    assert asked.constraints == ["latency_p99_ms <= 12.000 ms", "drop <= 0.50 pp"]
+    assert recommend(THREE, ["least energy"], "energy").goal == "energy_modelled_uj"
+    with pytest.raises(InputError, match="one thing can be made small, and energy and p99 are named"):
+        recommend(THREE, ["least energy"], "p99")
+
+
+@pytest.mark.parametrize(
+    ("text", "goal", "says"),
+    [
+        ("p99<=12ms", None, "has latency_p99_ms: `paring sweep --objectives p99,...` with another --output"),
+        ("drop<=1pp", None, "`paring sweep --objectives accuracy,...`"),
+        ("size<=1MB", "energy", "neither measured nor modelled: `paring sweep --objectives energy,...`"),
+        (
+            "energy_measured<=1mJ",
+            None,
+            "--objectives energy,...` with another --output gives it on a machine",
+        ),
+    ],
+)
+def test_what_would_give_a_figure_that_is_not_there_is_named(text: str, goal: str | None, says: str) -> None:
+    measures = {"size_bytes": measure(1e6, 1e6, 1e6, "bytes"), "latency_relative": measure(1, 1, 1, "x")}
+    without = sweep(dataclasses.replace(THREE.trials[0], measures=measures))
+    with pytest.raises(InputError, match=re.escape(says)):
+        recommend(without, [text], goal)
 
 
 def test_the_worse_end_of_an_interval_must_keep_to_a_constraint() -> None:

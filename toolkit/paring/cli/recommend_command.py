@@ -22,7 +22,11 @@ Constrain = Annotated[
     ),
 ]
 Minimise = Annotated[
-    str, typer.Option(help="latency, p50, p99, energy, size, memory or drop: least of those that fit")
+    str | None,
+    typer.Option(
+        help="latency, p50, p99, energy, size, memory or drop: least of those that fit; default: latency, or"
+        " what a constraint says as 'least energy'"
+    ),
 ]
 
 
@@ -34,7 +38,7 @@ def register(tree: typer.Typer) -> None:
 def recommend(
     sweep: Annotated[Path, typer.Argument(help="a sweep's folder, or its sweep.json")],
     constraint: Constrain = None,
-    minimise: Minimise = "latency",
+    minimise: Minimise = None,
     confidence: Annotated[
         str,
         typer.Option(help="what must keep to a constraint: bound (an interval's worse end) or point"),

@@ -83,7 +83,7 @@ def report(
         else:
             asked = None
             if constraint or minimise:
-                asked = pareto.Asked(constraint or (), minimise or "p50", confidence)
+                asked = pareto.Asked(constraint or (), minimise, confidence)
             wanted = selection(name or [], machine, case, label, since=since, limit=limit)
             found = pareto.from_store(place(store), wanted, asked)
             pictures = pareto.pictures_of(found, None, beside or [])
@@ -111,7 +111,7 @@ def _of_sweep(
     found = read_sweep(folder)
     constraint, minimise, confidence, device = rules
     wished = constraint or minimise is not None
-    chosen = recommend(found, constraint or (), minimise or "latency", confidence, device) if wished else None
+    chosen = recommend(found, constraint or (), minimise, confidence, device) if wished else None
     where = folder if folder.is_dir() else folder.parent
     made = pareto.from_sweep(found, where, chosen, graphs, say)
     return made, pareto.pictures_of(made, where, beside)

@@ -37,6 +37,14 @@ def sweep(
             " energy (measured where there is a meter, else modelled)"
         ),
     ] = "latency,accuracy",
+    energy: Annotated[
+        str,
+        typer.Option(
+            metavar="METER",
+            help="of that objective: auto (the meter that sees the CPU, else modelled), modelled, or one of"
+            " `paring list meters`: rapl, nvml, hwmon:SENSOR, external:LOG.csv",
+        ),
+    ] = "auto",
     set_: Set = None,
     trials: Annotated[int, typer.Option(min=1, help="all runs together")] = 20,
     sampler: Annotated[str, typer.Option(help="tpe, nsga2, random or grid")] = "tpe",
@@ -56,11 +64,11 @@ def sweep(
     ] = None,
     prune_images: Annotated[int, typer.Option(min=10, help="how many first images")] = 200,
     timeout: Annotated[
-        float, typer.Option(min=1, help="seconds a trial, waiting for its turn included")
+        float, typer.Option(min=1, help="seconds a trial, waiting for its turn on the machine not counted")
     ] = 1800,
     final: Annotated[int, typer.Option(min=0, help="trials of the front timed together at the end")] = 12,
     constraint: Constrain = None,
-    minimise: Minimise = "latency",
+    minimise: Minimise = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="trials at once: 1, or as many as a cluster has machines")
     ] = None,
@@ -103,6 +111,7 @@ def sweep(
             final=final,
             allow=tuple(allow or ()),
             extend=extend,
+            energy=energy,
         )
         found = _run(plan, ray, workers, storage, json)
         from paring_profiles.sweep import recommend

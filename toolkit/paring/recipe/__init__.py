@@ -21,7 +21,7 @@ from ._parts import Part
 from ._problems import validated
 from ._recover import Recover
 from ._schema import DIALECT, dump_recipe, recipe_schema, recipe_yaml
-from ._yaml import Document
+from ._yaml import Document, file_text
 from ._yaml import read as read_yaml
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Verify",
     "build_recipe",
     "dump_recipe",
+    "file_text",
     "load_recipe",
     "parse_recipe",
     "read_yaml",

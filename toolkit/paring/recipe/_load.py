@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paring_runtimes.errors import RecipeError
 from paring_runtimes.suggest import near_miss
 
 from ._models import PLACE, Recipe, Step
@@ -14,7 +13,7 @@ from ._overrides import override
 from ._problems import validated
 from ._recover import check_recover
 from ._steps import discovered, step_model
-from ._yaml import Document, read
+from ._yaml import Document, file_text, read
 
 # What each gate's metric is held against.
 LIMITS = {"top1": "max_drop", "vqa_accuracy": "max_drop", "perplexity": "max_increase"}
@@ -38,13 +37,7 @@ def load_recipe(
         RecipeError: the file, or an override, is wrong. The message has a line for each problem.
         MissingExtraError: the recipe has transforms, and PyTorch is not installed.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: no UTF-8 text (byte {error.start})") from error
-    return parse_recipe(text, str(path), overrides, transforms=transforms)
+    return parse_recipe(file_text(path), str(path), overrides, transforms=transforms)
 
 
 def parse_recipe(
@@ -76,12 +69,12 @@ def _plain(value: Any) -> Any:
 
 
 def _recipe(document: Document, overrides: Sequence[str], transforms: Mapping[str, Any] | None) -> Recipe:
-    _fail(document)
+    document.check()
     if document.data is None:
         document.data = {}
     if not isinstance(document.data, dict):
         document.report((), f"a mapping is needed, with the keys {', '.join(Recipe.model_fields)}")
-        _fail(document)
+        document.check()
     _normalise_steps(document.data)
     for text in overrides:
         override(document, text)
@@ -96,7 +89,7 @@ def _recipe(document: Document, overrides: Sequence[str], transforms: Mapping[st
         _check_gates(recipe, document)
         _check_robustness(recipe, document)
         check_recover(recipe.recover, [step.name for step in steps], document)
-    _fail(document)
+    document.check()
     assert isinstance(recipe, Recipe)
     return recipe.model_copy(update={"transforms": steps})
 
@@ -131,11 +124,6 @@ def _check_robustness(recipe: Recipe, document: Document) -> None:
         listed = f"; measured are {', '.join(known)}" if known else ": add robustness: {}"
         problem = f"{gate.corruption} is not measured{listed}"
         document.report(("gates", index, "corruption"), problem)
-
-
-def _fail(document: Document) -> None:
-    if document.problems:
-        raise RecipeError("\n".join(str(problem) for problem in sorted(document.problems)))
 
 
 def _normalise_steps(data: dict[str, Any]) -> None:

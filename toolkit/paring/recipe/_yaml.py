@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from paring_runtimes.errors import RecipeError
 
 Path = tuple["str | int", ...]
 MAX_CHARACTERS = 1_000_000
@@ -57,6 +60,29 @@ class Document:
         """Note a problem of the value at `path`."""
         key = dotted(path)
         self.problems.append(Problem(self.place(path), f"{key}: {text}" if key else text))
+
+    def check(self) -> None:
+        """See that there are no problems.
+
+        Raises:
+            RecipeError: there are; the message has a line for each, in the order of the file.
+        """
+        if self.problems:
+            raise RecipeError("\n".join(str(problem) for problem in sorted(self.problems)))
+
+
+def file_text(path: str | pathlib.Path) -> str:
+    """The text of a YAML file.
+
+    Raises:
+        RecipeError: it cannot be read.
+    """
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: no UTF-8 text (byte {error.start})") from error
 
 
 def dotted(path: Path) -> str:

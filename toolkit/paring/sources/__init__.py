@@ -4,7 +4,9 @@ A source is a module with
 
 - `HELP`: one line, with the form of its spec;
 - `why_not() -> str | None`: why it cannot be used here, None when it can;
-- `load(request) -> LoadedModel | LoadedLanguageModel | LoadedGraph`.
+- `load(request) -> LoadedModel | LoadedLanguageModel | LoadedGraph`;
+- where its models may answer prompts, `writes_text(request) -> bool`: whether this one does, as its
+  description says, without its weights.
 
 Weights are safetensors. Pickles and code from a model's repository are refused unless the caller
 allows them by name: "pickle", "remote-code".
@@ -36,6 +38,7 @@ __all__ = [
     "LoadedVisionLanguageModel",
     "Request",
     "Source",
+    "answers_prompts",
     "digest",
     "load_model",
     "sources",
@@ -112,6 +115,21 @@ def load_model(
     if loaded.random_weights and loaded.model is not None:
         fill_zeros(loaded.model, seed)
     return loaded
+
+
+def answers_prompts(spec: str, allow: frozenset[str] = frozenset()) -> bool:
+    """Whether a model writes text, as far as can be told without loading it.
+
+    Args:
+        spec: as for `load_model`.
+        allow: risks taken knowingly.
+
+    Raises:
+        SourceError: nothing like that is there.
+    """
+    prefix, _, target = spec.partition(":")
+    asked = getattr(sources().get(prefix), "writes_text", None)
+    return asked is not None and bool(asked(Request(spec=spec, target=target, allow=allow)))
 
 
 def _unknown(spec: str, prefix: str, known: list[str]) -> str:

@@ -13,12 +13,18 @@ HELP = (
     "embedded: the packaged fashion-vit, a ViT for 28x28 grey images; embedded:fashion-cnn, a small ResNet;"
     " embedded:spike-gpt, a SpikeGPT of bytes"
 )
-NAMES = ("", "fashion-vit", "fashion-cnn", "spike-gpt")
+SPIKE_GPT = "spike-gpt"
+NAMES = ("", "fashion-vit", "fashion-cnn", SPIKE_GPT)
 
 
 def why_not() -> str | None:
     """Why the model cannot be built here."""
     return missing_extra("torch", "timm", "safetensors")
+
+
+def writes_text(request: Request) -> bool:
+    """One of them does."""
+    return request.target == SPIKE_GPT
 
 
 def load(request: Request) -> LoadedModel | LoadedRecurrentModel:
@@ -28,7 +34,7 @@ def load(request: Request) -> LoadedModel | LoadedRecurrentModel:
             f"{request.spec}: the embedded models are embedded:fashion-vit ('embedded' for short),"
             " embedded:fashion-cnn and embedded:spike-gpt"
         )
-    if request.target == "spike-gpt":
+    if request.target == SPIKE_GPT:
         from paring.assets.spike_gpt import WEIGHTS
 
         return spike_gpt(request, request.weights or WEIGHTS, "spike-gpt")

@@ -33,6 +33,11 @@ def why_not() -> str | None:
     return None
 
 
+def writes_text(_request: Request) -> bool:
+    """Every model of this format does."""
+    return True
+
+
 def load(request: Request) -> LoadedLanguageModel:
     """Read config, weights and tokenizer from the file."""
     if why_not() is not None:

@@ -50,6 +50,13 @@ def why_not() -> str | None:
     return missing_extra(*PACKAGES)
 
 
+def writes_text(request: Request) -> bool:
+    """Whether the checkpoint's config states a language model; one of the Hub is fetched first."""
+    require("a transformers model", *PACKAGES)
+    found = checkpoint(request)
+    return is_causal(found.folder) or sees_and_speaks(found.folder, request.spec)
+
+
 def load(request: Request) -> LoadedModel | LoadedLanguageModel:
     """Load the model in the class of its task: language, vision, or both."""
     require("a transformers model", *PACKAGES)

@@ -22,6 +22,11 @@ def why_not() -> str | None:
     return missing_extra(*PACKAGES)
 
 
+def writes_text(_request: Request) -> bool:
+    """It does."""
+    return True
+
+
 def load(request: Request) -> LoadedRecurrentModel:
     """Read config and weights from the file."""
     if request.weights is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from paring_profiles.records import write_whole
 
+from .apart import WAITS
 from .jobs import Outcome, job_from
 
 
@@ -31,7 +32,10 @@ def _end_with_parent() -> None:
 def main(job: str, outcome: str) -> None:
     """Do the job of one file and write its outcome into another, whole or not at all."""
     _end_with_parent()
+    from .waits import tell_into
     from .work import work
+
+    tell_into(Path(outcome).with_name(WAITS))
 
     told = job_from(json.loads(Path(job).read_text(encoding="utf-8")))
     try:

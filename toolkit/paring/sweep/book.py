@@ -17,7 +17,16 @@ from typing import TypeVar
 from paring.recipe import dump_recipe
 from paring_profiles.records import decode, write_whole
 from paring_profiles.result import Machine
-from paring_profiles.sweep import Baseline, Objective, Sweep, Trial, front, read_sweep, write_sweep
+from paring_profiles.sweep import (
+    IMPOSSIBLE,
+    Baseline,
+    Objective,
+    Sweep,
+    Trial,
+    front,
+    read_sweep,
+    write_sweep,
+)
 from paring_profiles.sweep.result import FILE_NAME
 from paring_runtimes.errors import ArtifactError, OutputError
 
@@ -90,6 +99,10 @@ class Book:
         except ValueError as error:
             raise ArtifactError(f"{file}: damaged: {error}") from None
         return found
+
+    def counted(self) -> int:
+        """How many trials there are, of those that were asked for: points that cannot be are none."""
+        return sum(trial.state != IMPOSSIBLE for trial in self.trials.values())
 
     def put(self, trial: Trial) -> None:
         """Write down how a trial stands now."""

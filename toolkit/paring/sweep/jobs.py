@@ -38,11 +38,12 @@ class Job:
         recipe: the subject's, every default written out.
         baseline: what it is timed against; None for "baseline".
         device: kind of device.
-        energy: whether the modelled energy is wanted.
+        energy: "" for none, "modelled", or the meter that measures it.
         before: which images the baseline answers rightly, see `front.pack_answers`.
         right: which ones the subject does, where an earlier trial told.
         finalists: of "final": what is timed together, by number of the trial.
         allow: risks allowed by name.
+        patience_s: how long to wait for a quiet machine before measuring.
     """
 
     kind: str
@@ -52,11 +53,12 @@ class Job:
     recipe: dict[str, Any]
     baseline: Subject | None = None
     device: str = "cpu"
-    energy: bool = False
+    energy: str = ""
     before: str | None = None
     right: str | None = None
     finalists: dict[str, Subject] = field(default_factory=dict)
     allow: tuple[str, ...] = ()
+    patience_s: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""

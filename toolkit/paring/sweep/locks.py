@@ -14,6 +14,8 @@ from pathlib import Path
 
 from paring_runtimes.errors import OutputError
 
+from .waits import waiting
+
 if os.name != "nt":
     import fcntl
 
@@ -61,9 +63,14 @@ def _held(file: Path, exclusive: bool, wait: bool = True) -> Iterator[None]:
         if os.name != "nt":
             kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
             try:
-                fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise OutputError(f"{file.parent}: another process runs this sweep: wait for it") from None
+                if not wait:
+                    raise OutputError(
+                        f"{file.parent}: another process runs this sweep: wait for it"
+                    ) from None
+                with waiting():
+                    fcntl.flock(handle, kind)
         yield
     finally:
         os.close(handle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from paring.recipe import Recipe, build_recipe, dump_recipe
-from paring_profiles.sweep import MEASURES, Objective, SweepSettings
+from paring.sources import answers_prompts
+from paring_profiles.sweep import MEASURED_ENERGY, MEASURES, MODELLED_ENERGY, Objective, SweepSettings
 from paring_runtimes.engines import engines
 from paring_runtimes.errors import InputError, RecipeError
 from paring_runtimes.suggest import near_miss
 
+from .fitting import ONNX
 from .space import Point, Space
 
 SAMPLERS = ("tpe", "nsga2", "random", "grid")
-# "energy" is decided when the sweep begins: measured where there is a meter, else modelled.
+AUTO, MODELLED = "auto", "modelled"  # beside meters' names
+# "energy" is decided when the sweep begins, see `energy.py`: measured where there is a meter, else modelled.
 OBJECTIVES = {
     "latency": "latency_relative",
     "p50": "latency_p50_ms",
@@ -28,7 +30,7 @@ OBJECTIVES = {
     "accuracy": "drop",
     "size": "size_bytes",
     "memory": "peak_memory_bytes",
-    "energy": "energy_modelled_uj",
+    "energy": MODELLED_ENERGY,
 }
 RUNS_FOR_P99 = 662  # see `paring_profiles.statistics`
 BASELINE_ENGINES = ("onnxruntime", "openvino")
@@ -53,10 +55,12 @@ class Plan:
         prune_drop: give a trial up where the interval of its first images' drop lies above this share; None
             for never.
         prune_images: how many first images.
-        timeout_s: of one trial, waiting for the machine included.
+        timeout_s: of one trial's own work; waiting for its turn on the machine does not count.
         final: how many trials of the front the final round times together at most; 0 for none.
         allow: risks allowed by name.
         extend: go on although the space changed.
+        energy: of that objective: "auto", "modelled", or a meter, as in "rapl", "hwmon:SENSOR" or
+            "external:LOG.csv"; see `energy.py`.
     """
 
     recipe: Recipe
@@ -76,6 +80,7 @@ class Plan:
     final: int = 12
     allow: tuple[str, ...] = ()
     extend: bool = False
+    energy: str = AUTO
 
     def settings(self) -> SweepSettings:
         """How trials are measured, as the result tells it."""
@@ -95,11 +100,12 @@ class Plan:
 
 
 def check(plan: Plan) -> list[Objective]:
-    """The plan's objectives.
+    """The objectives of a plan whose energy is decided.
 
     Raises:
         InputError: a name that is none, a number that cannot be.
-        RecipeError: an objective that the recipe gives no figure for.
+        RecipeError: an objective that the recipe gives no figure for, or a model that answers prompts.
+        SourceError: there is no such model.
     """
     if plan.sampler not in SAMPLERS:
         close, listed = near_miss(plan.sampler, SAMPLERS), ", ".join(SAMPLERS)
@@ -112,40 +118,41 @@ def check(plan: Plan) -> list[Objective]:
         if name not in OBJECTIVES:
             known = ", ".join(OBJECTIVES)
             raise InputError(f"objective {name!r}{near_miss(name, OBJECTIVES)}: expected some of {known}")
+    if plan.recipe.model is not None and answers_prompts(plan.recipe.model, frozenset(plan.allow)):
+        raise RecipeError(
+            f"{plan.recipe.model} answers prompts, and a sweep is of models that take images: make its"
+            " variants with `paring convert`, and measure them side by side with `paring profile A B`"
+        )
     if "accuracy" in plan.objectives and plan.recipe.data is None:
         raise RecipeError(
             "the objective accuracy needs labelled images: add data to the recipe, as in {source: embedded}"
         )
-    if "energy" in plan.objectives:
-        _check_energy()
     if plan.sampler == "grid":
         next(plan.space.grid())
-    return [_objective(name) for name in plan.objectives]
+    return [_objective(name, plan) for name in plan.objectives]
 
 
-def _check_energy() -> None:
-    """`paring profile` has no meter of energy; the ledger models it from an ONNX graph."""
-    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            "objective energy: no meter reads it here, and it cannot be modelled either: the ledger needs"
-            f" {' and '.join(missing)} (pip install 'paring[onnx,ort]')"
-        )
-
-
-def _objective(name: str) -> Objective:
-    named = MEASURES[OBJECTIVES[name]]
+def _objective(name: str, plan: Plan) -> Objective:
+    metered = name == "energy" and plan.energy != MODELLED
+    named = MEASURES[MEASURED_ENERGY if metered else OBJECTIVES[name]]
     return Objective(name, named.measure, named.minimise, named.title, named.unit, named.provenance)
 
 
-def recipe_of(plan: Plan, point: Point) -> Recipe:
-    """The recipe of one point.
+def recipe_of(plan: Plan, point: Point) -> tuple[Recipe, list[str]]:
+    """The recipe of one point, and the "KEY=VALUE" texts that make it.
+
+    Kernels that are compiled are split for the threads that they are timed with.
 
     Raises:
         RecipeError: the recipe does not take the point's values together.
     """
-    recipe = build_recipe(dump_recipe(plan.recipe), "recipe", plan.space.overrides(point))
-    return recipe.model_copy(update={"export": recipe.export.model_copy(update={"baseline": False})})
+    plain, texts = dump_recipe(plan.recipe), plan.space.overrides(point)
+    recipe = build_recipe(plain, "recipe", texts)
+    if recipe.export.format != ONNX and recipe.export.threads is None:
+        texts = [*texts, f"export.threads={plan.threads}"]
+        recipe = build_recipe(plain, "recipe", texts)
+    export = recipe.export.model_copy(update={"baseline": False})
+    return recipe.model_copy(update={"export": export}), texts
 
 
 def baseline_recipe(plan: Plan) -> Recipe:
@@ -188,10 +195,17 @@ def digest_of(recipe: Recipe) -> str:
 def identity(plan: Plan) -> dict[str, Any]:
     """What makes figures of one sweep comparable, as plain values."""
     settings = plan.settings()
+    measuring: dict[str, Any] = {
+        "batch": settings.batch,
+        "threads": settings.threads,
+        "min_runs": settings.min_runs,
+    }
+    if "energy" in plan.objectives:
+        measuring["energy"] = plan.energy
     return {
         "recipe": dump_recipe(plan.recipe),
         "objectives": list(plan.objectives),
-        "measuring": {"batch": settings.batch, "threads": settings.threads, "min_runs": settings.min_runs},
+        "measuring": measuring,
         "space": {**plan.space.written, "engines here": _engines_here(plan.space)},
     }
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from paring.recipe import Recipe
-from paring_profiles.sweep import Trial
+from paring_profiles.sweep import IMPOSSIBLE, MODELLED_ENERGY, Trial
 from paring_runtimes.errors import RecipeError
 
 from .book import Book
+from .fitting import why_never
 from .plan import Plan, digest_of, engine_of, recipe_of
 from .space import Point
 from .study import Asked, Study, grid_order
@@ -23,7 +24,10 @@ CONVERTING = ("recipe", "prune", "convert")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial to be run. `asked` is Optuna's number; `recipe` is None where there is none, for `reason`."""
+    """A trial to be run. `asked` is Optuna's number; `reason` says why it is not begun, "" if it can be.
+
+    `recipe` is None where the point's values make none.
+    """
 
     number: int
     asked: int | None
@@ -68,6 +72,8 @@ class Points:
         self._waiting: list[Candidate] = []
         self._seen: dict[str, int] = {}  # identity -> number of the trial
         self._asked: dict[int, int] = {}  # number of the trial -> Optuna's
+        self._never = 0  # points in a row that cannot be
+        self._models_energy = any(one.measure == MODELLED_ENERGY for one in book.objectives)
         self._grid: Iterator[Point] | None = grid_order(plan) if plan.sampler == "grid" else None
 
     def open(self) -> None:
@@ -95,10 +101,8 @@ class Points:
         for index, candidate in enumerate(self._waiting):
             if candidate.digest not in in_the_making:
                 return self._waiting.pop(index)
-        while (
-            len(self._waiting) < HELD_BACK and len(self.book.trials) + len(self._waiting) < self.plan.trials
-        ):
-            new = self._new()
+        while len(self._waiting) < HELD_BACK and self.book.counted() + len(self._waiting) < self.plan.trials:
+            new = None if self._in_vain() else self._new()
             if new is None:
                 return None
             if new.digest not in in_the_making:
@@ -106,8 +110,16 @@ class Points:
             self._waiting.append(new)
         return None
 
+    def _in_vain(self) -> bool:
+        """Whether a space without end gives nothing but points that cannot be."""
+        if self._never < MOST_REPEATS or self.plan.space.count() is not None:
+            return False
+        self.book.note(f"the sampler proposed {MOST_REPEATS} points in a row that cannot be: stopped")
+        return True
+
     def tell(self, candidate: Candidate, trial: Trial) -> None:
         """A trial has ended."""
+        self._never = self._never + 1 if trial.state == IMPOSSIBLE else 0
         if candidate.asked is not None:
             self.study.tell(candidate.asked, trial)
 
@@ -176,11 +188,12 @@ class Points:
 
     def _candidate(self, number: int, asked: int | None, point: Point) -> Candidate:
         device = str(point.get("device", self.plan.space.devices[0]))
-        overrides = self.plan.space.overrides(point)
         try:
-            recipe = recipe_of(self.plan, point)
+            recipe, overrides = recipe_of(self.plan, point)
         except RecipeError as error:
             engine, reason = str(point.get("engine", "")), str(error).replace("\n", "; ")
+            overrides = self.plan.space.overrides(point)
             return Candidate(number, asked, point, overrides, None, "", engine, device, reason)
         digest, engine = digest_of(recipe), engine_of(point, recipe)
-        return Candidate(number, asked, point, overrides, recipe, digest, engine, device)
+        reason = why_never(recipe, engine, self._models_energy) or ""
+        return Candidate(number, asked, point, overrides, recipe, digest, engine, device, reason)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from paring.recipe import Recipe, dump_recipe
-from paring_profiles.sweep import Baseline, Sweep, Trial
+from paring_profiles.sweep import IMPOSSIBLE, Baseline, Sweep, Trial
 from paring_runtimes.errors import ParingError
 
 from .book import Book, check_folder
+from .energy import decided
 from .final_round import final_round
 from .jobs import Job, Outcome, Shelf, Subject
 from .locks import folder_of_one
@@ -49,6 +50,7 @@ def run(
         ParingError: the plan is wrong, the folder holds another sweep, or the baseline cannot be made. What
             becomes of a trial is never raised.
     """
+    plan = decided(plan)
     objectives = check(plan)
     check_folder(plan.output)
     if storage:
@@ -74,7 +76,7 @@ class _Driver:
     ) -> None:
         self.plan, self.book, self.points, self.pool = plan, book, points, pool
         self.shelf, self.progress = shelf, progress
-        self.energy = "energy" in plan.objectives
+        self.energy = plan.energy if "energy" in plan.objectives else ""
 
     def run(self) -> None:
         for reason in self.plan.space.left_out:
@@ -150,9 +152,9 @@ class _Driver:
         )
 
     def _settled(self, candidate: Candidate) -> bool:
-        """End a trial without a process whose recipe is none, or could not be converted before."""
-        if candidate.recipe is None:
-            self._end(candidate, Outcome("refused", candidate.reason, "recipe"))
+        """End a trial without a process that cannot be, or could not be converted before."""
+        if candidate.reason:
+            self._end(candidate, Outcome(IMPOSSIBLE, candidate.reason, "recipe"))
             return True
         earlier = self.points.refused_before(candidate)
         if earlier is None:
@@ -196,9 +198,9 @@ def told(trial: Trial, book: Book) -> str:
     from paring_profiles.sweep import MEASURES
     from paring_profiles.sweep.choose import interval
 
-    of = book.plan.space.count()
-    ended = sum(one.state != "running" for one in book.trials.values())
-    whole = min(book.plan.trials, of) if of is not None else book.plan.trials
+    of, never = book.plan.space.count(), len(book.trials) - book.counted()
+    ended = sum(one.state not in ("running", IMPOSSIBLE) for one in book.trials.values())
+    whole = min(book.plan.trials, of - never) if of is not None else book.plan.trials
     start = f"{ended}/{whole}  trial {trial.number}  {shown(trial.params)}"
     if trial.state != "complete":
         return f"{start}: {trial.state}: {trial.reason}"

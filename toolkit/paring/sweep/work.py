@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from paring.recipe import Recipe, build_recipe
+from paring_profiles import machine, noise
 from paring_profiles.records import decode
 from paring_profiles.result import Profile, Settings
-from paring_profiles.sweep import Measure, pack_answers, unpack_answers
-from paring_profiles.sweep.measures import modelled_energy, still_measures, timed_measures
+from paring_profiles.sweep import (
+    MEASURED_ENERGY,
+    MODELLED_ENERGY,
+    Measure,
+    pack_answers,
+    unpack_answers,
+)
+from paring_profiles.sweep.measures import metered_energy, modelled_energy, still_measures, timed_measures
 from paring_runtimes import read_manifest
 from paring_runtimes.errors import (
     EngineError,
@@ -28,11 +35,16 @@ from paring_runtimes.errors import (
     TransformRefused,
 )
 
+from .energy import meter_settings
+from .fitting import ONNX
 from .jobs import Job, Outcome, Subject
 from .locks import converting, measuring
+from .plan import MODELLED, RUNS_FOR_P99
 from .shelf import find, folder_of, publish
 
 Say = Callable[[str], None]
+# Of a trial's time limit: as long may its calls for a p99, or a slow meter's windows, take.
+MEASURING_SHARE = 0.25
 # These say why a variant cannot be. Whatever else is raised is a failure.
 REFUSALS = (
     RecipeError,
@@ -81,9 +93,7 @@ def _baseline(job: Job, stage: _Stage) -> Outcome:
     stage("profile")
     profile = _profile(job, {"baseline": job.subject})
     measures = timed_measures(profile, 0, "trial") | still_measures(profile.candidates[0], job.settings.batch)
-    if job.energy:
-        stage("energy")
-        measures["energy_modelled_uj"] = _energy(job, job.subject)
+    measures |= _energy(job, profile, 0, "trial", stage)
     return _outcome(location, measures, right, profile)
 
 
@@ -110,9 +120,7 @@ def _trial(job: Job, stage: _Stage) -> Outcome:
     stage("profile")
     profile = _profile(job, {"baseline": job.baseline, "variant": job.subject})
     measures = timed_measures(profile, 1, "trial") | still_measures(profile.candidates[1], job.settings.batch)
-    if job.energy:
-        stage("energy")
-        measures["energy_modelled_uj"] = _energy(job, job.subject)
+    measures |= _energy(job, profile, 1, "trial", stage)
     return _outcome(location, measures, right, profile)
 
 
@@ -121,7 +129,10 @@ def _final(job: Job, stage: _Stage) -> Outcome:
     stage("profile")
     profile = _profile(job, {"baseline": job.baseline, **job.finalists})
     names = [candidate.name for candidate in profile.candidates]
-    found = {name: timed_measures(profile, index, "final") for index, name in enumerate(names)}
+    found = {
+        name: timed_measures(profile, index, "final") | _energy(job, profile, index, "final", stage)
+        for index, name in enumerate(names)
+    }
     return dataclasses.replace(_outcome(None, {}, None, profile), of_finalists=found)
 
 
@@ -184,26 +195,39 @@ def _profile(job: Job, subjects: dict[str, Subject]) -> Profile:
         min_runs=wanted.min_runs,
         min_seconds=wanted.min_seconds,
         seed=wanted.seed,
+        **meter_settings(job.energy),
     )
+    if settings.energy != "none" or wanted.min_runs >= RUNS_FOR_P99:
+        longer_s = max(settings.max_seconds, MEASURING_SHARE * wanted.timeout_s)
+        settings = dataclasses.replace(settings, max_seconds=longer_s)
     with measuring():
+        if job.patience_s:
+            noise.wait_until_quiet(wanted.threads, machine.usable_cores(), job.patience_s)
         engines = [subject.engine for subject in subjects.values()]
         return profile(paths, settings, names=list(subjects), engines=engines)
 
 
-def _energy(job: Job, subject: Subject) -> Measure:
-    """The ledger's; it reads ONNX.
+def _energy(job: Job, profile: Profile, index: int, round_: str, stage: _Stage) -> dict[str, Measure]:
+    """Of one candidate, the meter's or the ledger's as the sweep decided; {} where none is wanted.
 
     Raises:
-        InputError: the artifact is in another format, and no meter is there.
+        InputError: the meter could not tell, or the ledger, which reads ONNX, has another format before it.
     """
-    folder = folder_of(job.shelf, subject.key)
+    if not job.energy:
+        return {}
+    stage("energy")
+    if job.energy != MODELLED:
+        return {MEASURED_ENERGY: metered_energy(profile, index, round_)}
+    if round_ == "final":  # a model has no spread: as in the trial's own round
+        return {}
+    folder = folder_of(job.shelf, job.subject.key)
     manifest = read_manifest(folder)
-    if manifest.format != "onnx":
+    if manifest.format != ONNX:
         raise InputError(
-            f"objective energy: no meter reads it, and the ledger that models it reads ONNX, not"
+            "objective energy: it is modelled in this sweep, and the ledger reads ONNX, not"
             f" {manifest.format}"
         )
-    return modelled_energy(folder / manifest.entry, job.settings.batch)
+    return {MODELLED_ENERGY: modelled_energy(folder / manifest.entry, job.settings.batch)}
 
 
 def _outcome(
@@ -214,7 +238,18 @@ def _outcome(
         artifact=location,
         measures=measures,
         right=right,
-        noise=profile.noise,
+        noise=[*profile.noise, *_doubts(profile)],
         machine=profile.machine,
         tools=profile.tools,
     )
+
+
+def _doubts(profile: Profile) -> list[str]:
+    """What meters said of their figures, and why there is no p99 where enough calls for it were wanted."""
+    said = [f"{meter.name}: {one}" for meter in profile.meters for one in meter.said]
+    if profile.settings.min_runs < RUNS_FOR_P99:
+        return said
+    for candidate in profile.candidates:
+        reasons = [one.refused["p99_ms"] for one in candidate.latency if "p99_ms" in one.refused]
+        said += [f"{candidate.name}: no p99: {reason}: a longer --timeout allows more" for reason in reasons]
+    return said

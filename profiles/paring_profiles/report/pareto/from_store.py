@@ -31,7 +31,7 @@ class Asked:
     """A recommendation that is asked for: see `paring_profiles.sweep.recommend`."""
 
     constraints: Sequence[str]
-    minimise: str = "p50"
+    minimise: str | None = None
     confidence: str = "bound"
 
 
@@ -191,7 +191,7 @@ def _objectives(trials: Sequence[Trial], named: Mapping[str, Named]) -> list[Obj
 
 def _advice(trials: Sequence[Trial], asked: Asked) -> Advice:
     plain = [_of_sweeps(one) for one in trials]
-    chosen = recommend_among(plain, asked.constraints, asked.minimise, asked.confidence)
+    chosen = recommend_among(plain, asked.constraints, asked.minimise, asked.confidence, otherwise="p50")
 
     def key(number: int | None) -> str | None:
         return None if number is None else str(number)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from paring.recipe import Document, Recipe, dump_recipe, read_yaml, validated
+from paring.recipe import Document, Recipe, dump_recipe, file_text, read_yaml, validated
 from paring_runtimes.engines import engines
-from paring_runtimes.errors import RecipeError
 from paring_runtimes.suggest import near_miss
 
 from ._checking import check_alternatives, check_key_values, check_keys
@@ -22,24 +21,18 @@ def load_space(path: str | Path, recipe: Recipe) -> Space:
         RecipeError: the file is wrong, or varies what the recipe cannot be. A line for each problem.
         MissingExtraError: it has transforms, and PyTorch is not installed.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: no UTF-8 text (byte {error.start})") from error
-    return parse_space(text, recipe, str(path))
+    return parse_space(file_text(path), recipe, str(path))
 
 
 def parse_space(text: str, recipe: Recipe, name: str = "space") -> Space:
     """Read a space from YAML text; `name` stands for the file in messages. See `load_space`."""
     document = read_yaml(text, name)
-    _fail(document)
+    document.check()
     if not isinstance(document.data, dict):
         document.report((), f"a mapping is needed, with the keys {', '.join(SpaceFile.model_fields)}")
-        _fail(document)
+        document.check()
     file = validated(SpaceFile, document.data, document)
-    _fail(document)
+    document.check()
     assert isinstance(file, SpaceFile)
     used, formats, left_out = _engines(file, recipe, document)
     parameters = [Parameter(group, tuple(named)) for group, named in file.transforms.items()]
@@ -48,7 +41,7 @@ def parse_space(text: str, recipe: Recipe, name: str = "space") -> Space:
     if len(file.device) > 1:
         parameters.append(Parameter("device", file.device))
     check_keys(file, [one.name for one in parameters], document)
-    _fail(document)
+    document.check()
     parameters += [_parameter(key, wanted) for key, wanted in file.keys.items()]
     space = Space(
         tuple(parameters),
@@ -62,15 +55,10 @@ def parse_space(text: str, recipe: Recipe, name: str = "space") -> Space:
     if not parameters:
         document.report((), "nothing varies: give transforms, keys or engine")
     check_alternatives(space, recipe, document)
-    _fail(document)
+    document.check()
     check_key_values(space, recipe, document)
-    _fail(document)
+    document.check()
     return space
-
-
-def _fail(document: Document) -> None:
-    if document.problems:
-        raise RecipeError("\n".join(str(problem) for problem in sorted(document.problems)))
 
 
 def _parameter(name: str, key: Key) -> Parameter:
@@ -100,8 +88,16 @@ def _engines(
             left_out.append(f"engine {name}: {reason}")
             continue
         used.append(name)
-        if recipe.export.format not in known[name].FORMATS:
-            formats[name] = next(iter(known[name].FORMATS))
+        wanted, runs = recipe.export.format, known[name].FORMATS
+        if wanted in runs:
+            continue
+        formats[name] = next(iter(runs))
+        if "format" in recipe.export.model_fields_set and "export.format" not in file.keys:
+            document.report(
+                ("engine", index),
+                f"{name} runs {', '.join(runs)}, and the recipe says export.format: {wanted}: leave that out"
+                " of the recipe, and each engine has its own; or leave the engine out",
+            )
     if file.engine and not used and not document.problems:
         document.report(("engine",), "none of them is here: " + "; ".join(left_out))
     return list(dict.fromkeys(used)), formats, left_out
