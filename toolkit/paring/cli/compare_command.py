@@ -10,7 +10,7 @@ import typer
 
 from ..api import compare as run
 from ..api import extras
-from .import_command import show_imported
+from .import_command import Others, show_imported
 from .output import Json, print_json, table
 from .regressions_view import as_plain, share, show, write
 from .store_options import Label, Machine, OneCase, Store, place, selection
@@ -45,10 +45,7 @@ def compare(
     ] = "0%",
     ci: Annotated[bool, typer.Option("--ci", help="exit with 1 where something got worse")] = False,
     junit: Annotated[Path | None, typer.Option(help="write the comparisons as a JUnit file")] = None,
-    imported: Annotated[
-        list[Path] | None,
-        typer.Option(help="another tool's results, as `paring import -o` wrote them; repeatable"),
-    ] = None,
+    imported: Others = None,
     json: Json = False,
 ) -> None:
     """Compare recorded profiles. Ratios over separate runs are marked as not interleaved.
