@@ -14,6 +14,7 @@ from paring_profiles.report import html, pictures
 from paring_profiles.report.drawing import Plot
 from paring_profiles.report.needle_tables import HeatMap
 from paring_profiles.report.pareto import drawings, imported, tables
+from paring_profiles.report.pareto.modelled import POINT_VALUES
 from paring_profiles.report.pareto.page import Report, Variant
 from paring_profiles.report.pareto.scatter import MARKS, PLACES, RING, Scatter, kind_of, scatter
 from paring_profiles.report.tables import Table
@@ -97,6 +98,7 @@ def _context(report: Report, extras: Mapping[str, Extras]) -> dict[str, Any]:
         "metered": tables.metered(ready),
         "numbers": tables.modelled(report),
         "constants": tables.constants(report),
+        "point_values": POINT_VALUES,
         "imported": imported.shown(report),
         "imported_title": imported.TITLE,
         "imported_caveat": imported.CAVEAT,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from paring_profiles.report.marks import table_lines, text
 from paring_profiles.report.pareto import imported, tables
 from paring_profiles.report.pareto.axes import in_words, label
+from paring_profiles.report.pareto.modelled import POINT_VALUES
 from paring_profiles.report.pareto.page import Report, Variant
 from paring_profiles.report.pareto.scatter import kind_of
 from paring_profiles.report.tables import ABSENT, Table
@@ -39,7 +40,9 @@ def markdown(report: Report) -> str:
         parts += [text(report.energy_not_measured), ""]
     if report.modelled:
         title = f"Assumptions: {len(report.modelled)} modelled numbers, {len(report.constants)} constants"
-        lines = [*table_lines(tables.modelled(report)), *table_lines(tables.constants(report))]
+        lines = table_lines(tables.modelled(report))
+        if report.constants:
+            lines += [text(POINT_VALUES), "", *table_lines(tables.constants(report))]
         parts += _folded(title, lines)
     if report.imported:
         parts += _folded(f"{imported.TITLE}: {len(report.imported)}, not measured by paring", _theirs(report))

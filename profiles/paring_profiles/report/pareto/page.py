@@ -131,12 +131,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Constant:
-    """A number that modelled figures rest on; `range` is the source's own, or says that it gives none."""
+    """A number that modelled figures rest on, as its source prints it: without a range."""
 
     name: str
     value: float
     unit: str
-    range: str
     source: str
 
 
