@@ -21,6 +21,11 @@ from paring_profiles.report.tables import Table
 from paring_profiles.sweep.result import STATES
 from paring_runtimes.errors import MissingExtraError
 
+SIMULATED = (
+    "A chip's figures and the spikes in variants' sections are modelled too: the simulation's own report,"
+    " simulation.html, holds their constants, with ranges and sources."
+)
+
 
 @dataclass(frozen=True)
 class Described:
@@ -99,6 +104,7 @@ def _context(report: Report, extras: Mapping[str, Extras]) -> dict[str, Any]:
         "numbers": tables.modelled(report),
         "constants": tables.constants(report),
         "point_values": POINT_VALUES,
+        "simulated": SIMULATED if any(one.plots for one in extras.values()) else "",
         "imported": imported.shown(report),
         "imported_title": imported.TITLE,
         "imported_caveat": imported.CAVEAT,
