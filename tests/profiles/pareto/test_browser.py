@@ -233,3 +233,30 @@ def test_figures_of_other_tools_stand_apart(
     assert browser.run("document.querySelectorAll('a.point').length") == 22
     assert browser.run("document.documentElement.scrollWidth") == 390
     assert browser.complaints() == []
+
+
+def test_a_recipe_is_copied_whole(browser: Browser, page: str, report: Report) -> None:
+    browser.permit("clipboard-write", True)
+    browser.permit("clipboard-read", True)
+    browser.send("Emulation.setFocusEmulationEnabled", enabled=True)
+    browser.open(f"{page}#variant-14")
+    browser.until(OPEN)
+    button = "#variant-14 button.copy"
+    assert browser.run(f"document.querySelector('{button}').innerText") == "Copy"
+    browser.click(button)
+    browser.until(f"document.querySelector('{button}').innerText === 'Copied'")
+    own = next(one for one in report.variants if one.key == "14")
+    assert browser.run("navigator.clipboard.readText()") == own.recipe
+    assert browser.complaints() == []
+
+
+def test_a_recipe_that_may_not_be_copied_is_selected(browser: Browser, page: str, report: Report) -> None:
+    browser.permit("clipboard-write", False)
+    browser.open(f"{page}#variant-14")
+    browser.until(OPEN)
+    browser.run("document.querySelector('#variant-14 button.copy').focus()")
+    browser.press("Enter")
+    browser.until("document.querySelector('#variant-14 button.copy').innerText.startsWith('Selected')")
+    own = next(one for one in report.variants if one.key == "14")
+    assert browser.run("getSelection().toString().trim()") == own.recipe.strip()
+    assert browser.complaints() == []
