@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import paring_profiles.meters
+from paring.cli import main
 from paring_profiles import latency
 from paring_profiles.energy import windows
 from paring_profiles.energy.counter import Counter
@@ -129,3 +131,19 @@ def cpu_time_counter(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = Facts("package-0", ("package-0",), ("package-0",), 2.0**-14, 1e-3, 50, "a counter of CPU time")
     module = SimpleNamespace(open_meter=lambda _choice: CounterMeter(facts, {"package-0": how}, read))
     monkeypatch.setattr(paring_profiles.meters, "modules", lambda: {"rapl": module})
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return `run(*arguments)`: what it prints, or its exit code and error."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["paring", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as stop:
+            if stop.code:
+                return f"exit {stop.code}: {capsys.readouterr().err}"
+        return capsys.readouterr().out
+
+    return run
