@@ -26,6 +26,7 @@ class Limits:
     memory_growth: float = 0.05
     size_growth: float = 0.01
     quality_drop: float = 0.0  # of the metric itself: 0.01 is one point of accuracy
+    perplexity_rise: float = 0.01
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -38,6 +39,7 @@ class Change:
     """The newest value of a figure against what it was at the beginning of the period.
 
     Attributes:
+        figure: "latency", "peak memory", "size", "quality" or "perplexity".
         case: what was timed; None where the figure is the whole artifact's.
         change: worse is positive: a share of `before`; of quality, the drop itself.
         p_value: of no difference; None where nothing is left to chance, or nothing was compared.

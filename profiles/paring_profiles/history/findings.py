@@ -218,6 +218,7 @@ def _verdict(one: Change, q_value: float | None, limits: Limits) -> str:
         "peak memory": limits.memory_growth,
         "size": limits.size_growth,
         "quality": limits.quality_drop,
+        "perplexity": limits.perplexity_rise,
     }[one.figure]
     if one.change <= 0:
         return changes.IMPROVEMENT
