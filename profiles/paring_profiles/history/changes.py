@@ -99,10 +99,11 @@ def obstacles(before: Row, after: Row) -> tuple[str, ...]:
             new = getattr(after.host, name)
             if old != new:
                 said.append(f"machine's {name} ({old} and {new})")
-    for name in {**before.settings, **after.settings}:
-        old, new = before.settings.get(name), after.settings.get(name)
-        if old != new:
-            said.append(f"{name} ({old} and {new})")
+    if before.settings_key != after.settings_key:
+        for name in {**before.settings, **after.settings}:
+            old, new = before.settings.get(name), after.settings.get(name)
+            if old != new:
+                said.append(f"{name} ({old} and {new})")
     if before.engine_name != after.engine_name:
         said.append(f"engine ({before.engine_name} and {after.engine_name})")
     if before.provenance != after.provenance:
