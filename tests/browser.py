@@ -110,6 +110,11 @@ class Browser:
         self.send("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
+    def permit(self, name: str, allowed: bool) -> None:
+        """Allow or deny every page a permission, such as "clipboard-write"."""
+        setting = "granted" if allowed else "denied"
+        self._ask("Browser.setPermission", permission={"name": name}, setting=setting)
+
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
         told = self.send(

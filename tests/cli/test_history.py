@@ -161,6 +161,27 @@ def test_a_regression_fails_the_build_and_no_other_does(followed: Path, tmp_path
     assert len(query(followed, Selection(names=["two"]))) == 7
 
 
+def test_a_risen_perplexity_fails_the_build(followed: Path, tmp_path: Path) -> None:
+    """Two days of one language model, whose text was read worse on the second."""
+    store = tmp_path / "words.sqlite"
+    whole = stored_profile(followed, 1)
+    for day, after in ((1, 20.2), (2, 21.0)):
+        quality = {
+            "metric": "perplexity", "before": 20.0, "after": after, "increase": after / 20 - 1,
+            "increase_ci95": [after / 20 - 1.004, after / 20 - 0.996], "samples": 64, "data_digest": "d" * 64,
+        }  # fmt: skip
+        words = dataclasses.replace(whole.candidates[0], quality=quality)
+        created = f"2026-01-{day:02}T12:00:00+00:00"
+        add_profile(
+            store, dataclasses.replace(whole, created=created, candidates=[words], comparisons=[], noise=[])
+        )
+    line = ("compare", "--since", "2026-01-01", "--store", str(store), "--ci", "--max-slowdown", "90%")
+    said = run(*line, code=1).stdout
+    assert "3.96 % higher" in said
+    assert "1 regressions" in said
+    run(*line, "--max-perplexity-rise", "5%")
+
+
 def test_json_mode_keeps_the_exit_code(
     followed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

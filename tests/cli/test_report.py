@@ -73,6 +73,19 @@ def test_a_sweeps_report_is_written_and_recommends(folder: Path, tmp_path: Path)
     jsonschema.validate(json.loads((out / "report.json").read_text()), schema)
 
 
+def test_what_is_imported_is_a_table_beside_the_sweep(folder: Path, tmp_path: Path) -> None:
+    times, kept, out = tmp_path / "times.json", tmp_path / "kept.json", tmp_path / "out"
+    times.write_text(json.dumps([{"latencyMs": 2.5, "computeMs": 2.0}]))
+    done = CliRunner().invoke(app(), ["import", str(times), "--from", "trtexec", "-o", str(kept)])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app(), ["report", str(folder), "-o", str(out), "--imported", str(kept)])
+    assert done.exit_code == 0, done.output
+    told = json.loads((out / "report.json").read_text())
+    assert [(one["tool"], one["value"]) for one in told["imported"]] == [("trtexec", 2.5), ("trtexec", 2.0)]
+    assert "2.5 ms" in (out / "index.html").read_text()
+    assert (out / "imported.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -82,13 +95,14 @@ def test_a_sweeps_report_is_written_and_recommends(folder: Path, tmp_path: Path)
         (["SWEEP", "-o", "OUT", "-c", "size<=1"], "it needs a unit"),
         (["nowhere", "-o", "OUT"], "cannot be read"),
         (["-o", "OUT", "--store", "none.sqlite"], "there is no store yet"),
+        (["SWEEP", "-o", "OUT", "--imported", "FILE"], "expected a file of `paring import -o`"),
         (["SWEEP", "-o", "OUT", "--beside", "none.json"], "cannot be read as JSON"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_written(
     folder: Path, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
-    (tmp_path / "taken").write_text("mine")
+    (tmp_path / "taken").write_text('"mine"')
     places = {"SWEEP": folder, "OUT": tmp_path / "out", "FILE": tmp_path / "taken"}
     done = CliRunner().invoke(app(), ["report", *(str(places.get(one, one)) for one in arguments)])
     assert done.exit_code != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from paring.cli import main
 from paring_profiles.result import Candidate, Comparison, Latency, Machine, Profile, Settings
 
 _KINDS = {
@@ -104,3 +106,19 @@ def recorded() -> Profile:
         comparisons=[Comparison("base", "small", 1, 2.0, (1.9, 2.1), 4.0, 0.5, "faster")],
         noise=[],
     )
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return `run(*arguments)`: what it prints, or its exit code and error."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["paring", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as stop:
+            if stop.code:
+                return f"exit {stop.code}: {capsys.readouterr().err}"
+        return capsys.readouterr().out
+
+    return run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from paring.cli import main
 from paring_profiles.calibrated import FittedModel, HeldOut, write_model
 from paring_profiles.calibrated.work import FEATURES
 from paring_profiles.store import write
@@ -31,22 +29,6 @@ def model(tmp_path: Path) -> Path:
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.save(made, str(tmp_path / "model.onnx"))
     return tmp_path / "model.onnx"
-
-
-@pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Return `run(*arguments)`: what it prints, or its exit code and error."""
-
-    def run(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["paring", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as stop:
-            if stop.code:
-                return f"exit {stop.code}: {capsys.readouterr().err}"
-        return capsys.readouterr().out
-
-    return run
 
 
 def test_a_bound_and_energies_in_ratios(model, ran) -> None:

@@ -13,7 +13,8 @@ from ruamel.yaml.error import YAMLError
 
 from paring_profiles import inputs
 from paring_profiles.onnx_graph import input_specs, open_graph
-from paring_runtimes.errors import InputError
+from paring_profiles.whole import write_whole
+from paring_runtimes.errors import InputError, OutputError
 
 from .work import Work, work
 
@@ -141,13 +142,18 @@ def is_fitted(path: Path) -> bool:
 
 
 def write_model(model: FittedModel, path: Path) -> Path:
-    """Write a model as YAML, whole or not at all."""
+    """Write a model as YAML, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     text = io.StringIO()
     YAML(typ="safe").dump({"kind": KIND, **_plain(dataclasses.asdict(model))}, text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text.getvalue(), encoding="utf-8")
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text.getvalue())
+    except OSError as error:
+        raise OutputError(f"{path}: the model cannot be written ({error.strerror})") from error
     return path
 
 

@@ -99,10 +99,15 @@ def _result(profile: Profile, candidate: Candidate, latency: Latency) -> dict[st
 
 
 def _quality(quality: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Of a manifest: what the artifact itself reaches, which is called "after"."""
+    """Of a manifest: what the artifact itself reaches, which is called "after".
+
+    A perplexity has the interval of its increase over the source's, chunk by chunk, on that of the source.
+    """
     if not quality or quality.get("after") is None:
         return {}
     low, high = quality.get("after_ci95") or (None, None)
+    if low is None and quality.get("increase_ci95") and quality.get("before") is not None:
+        low, high = (quality["before"] * (1 + end) for end in quality["increase_ci95"])
     return {
         "metric": quality.get("metric"),
         "quality": quality["after"],

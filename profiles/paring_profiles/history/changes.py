@@ -26,6 +26,7 @@ class Limits:
     memory_growth: float = 0.05
     size_growth: float = 0.01
     quality_drop: float = 0.0  # of the metric itself: 0.01 is one point of accuracy
+    perplexity_rise: float = 0.01
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -38,6 +39,7 @@ class Change:
     """The newest value of a figure against what it was at the beginning of the period.
 
     Attributes:
+        figure: "latency", "peak memory", "size", "quality" or "perplexity".
         case: what was timed; None where the figure is the whole artifact's.
         change: worse is positive: a share of `before`; of quality, the drop itself.
         p_value: of no difference; None where nothing is left to chance, or nothing was compared.
@@ -97,10 +99,11 @@ def obstacles(before: Row, after: Row) -> tuple[str, ...]:
             new = getattr(after.host, name)
             if old != new:
                 said.append(f"machine's {name} ({old} and {new})")
-    for name in {**before.settings, **after.settings}:
-        old, new = before.settings.get(name), after.settings.get(name)
-        if old != new:
-            said.append(f"{name} ({old} and {new})")
+    if before.settings_key != after.settings_key:
+        for name in {**before.settings, **after.settings}:
+            old, new = before.settings.get(name), after.settings.get(name)
+            if old != new:
+                said.append(f"{name} ({old} and {new})")
     if before.engine_name != after.engine_name:
         said.append(f"engine ({before.engine_name} and {after.engine_name})")
     if before.provenance != after.provenance:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from paring_profiles.history.rows import Row
+from paring_profiles.history.measured import Timed
 from paring_profiles.history.spread import Point
 
 _HALF_WIDTHS = 2 * 1.959963984540054  # standard errors in a 95 % interval
@@ -26,17 +26,17 @@ class Figure:
 
     name: str
     unit: str
-    value: Callable[[Row], float | None]
-    log: Callable[[Row], tuple[float, float]]
-    of: Callable[[Row], Hashable] = lambda row: None
+    value: Callable[[Timed], float | None]
+    log: Callable[[Timed], tuple[float, float]]
+    of: Callable[[Timed], Hashable] = lambda row: None
 
 
-def _latency(row: Row) -> tuple[float, float]:
+def _latency(row: Timed) -> tuple[float, float]:
     low, high = row.p50_ci95_ms
     return math.log(row.p50_ms), math.log(high / low) / _HALF_WIDTHS
 
 
-def _against_baseline(row: Row) -> tuple[float, float]:
+def _against_baseline(row: Timed) -> tuple[float, float]:
     """Latency as a share of the baseline's, of rounds in which both were timed in turns."""
     assert row.speedup is not None
     assert row.speedup_ci95 is not None
@@ -44,7 +44,7 @@ def _against_baseline(row: Row) -> tuple[float, float]:
     return -math.log(row.speedup), math.log(high / low) / _HALF_WIDTHS
 
 
-def _memory(row: Row) -> tuple[float, float]:
+def _memory(row: Timed) -> tuple[float, float]:
     assert row.peak_memory_bytes is not None
     return math.log(row.peak_memory_bytes), 0.0
 
@@ -62,7 +62,7 @@ AGAINST_BASELINE = Figure(
 MEMORY = Figure("peak memory", "bytes", lambda row: row.peak_memory_bytes or None, _memory)
 
 
-def point(figure: Figure, row: Row) -> Point:
+def point(figure: Figure, row: Timed) -> Point:
     """Return a row's figure as a point."""
     value, error = figure.log(row)
     artifact: Hashable = row.artifact_digest or ("unknown", row.profile)

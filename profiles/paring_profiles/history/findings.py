@@ -11,12 +11,13 @@ import math
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from paring_profiles.history import changes
 from paring_profiles.history.chance import LEVEL, Judged, adjusted, judge
 from paring_profiles.history.changes import Change, Limits
 from paring_profiles.history.figures import AGAINST_BASELINE, LATENCY, MEMORY, Figure, point
+from paring_profiles.history.measured import Measured, newest_of
 from paring_profiles.history.once import quality_change, size_change
 from paring_profiles.history.rows import Row
 from paring_profiles.history.selection import Selection, select
@@ -25,6 +26,7 @@ from paring_runtimes.errors import InputError
 
 # Of each machine, the newest rows that its spread is estimated from.
 _ROWS_FOR_SPREAD = 5000
+Some = TypeVar("Some", Row, Measured)
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,7 @@ def find(connection: sqlite3.Connection, wanted: Selection, limits: Limits) -> F
     if not rows:
         raise InputError(f"no stored profile fits since {wanted.since}; see `paring history`")
     machines = sorted({row.machine for row in rows})
-    known = {m: select(connection, Selection(machine=m, limit=_ROWS_FOR_SPREAD)) for m in machines}
-    judges = {machine: _Judge(of_it) for machine, of_it in known.items()}
+    judges = {machine: _Judge(newest_of(connection, machine, _ROWS_FOR_SPREAD)) for machine in machines}
     found: list[Change] = []
     for (_, machine, _), series in _grouped(rows).items():
         found.append(judges[machine].latency(series, rows))
@@ -83,21 +84,22 @@ def _grouped(rows: Iterable[Row]) -> dict[tuple[str, str, Any], list[Row]]:
     return groups
 
 
-def _largest(rows: Iterable[Row]) -> list[Row]:
+def _largest(rows: Iterable[Some]) -> list[Some]:
     """Return one row of each candidate of each run: its largest case, which its peak memory is of."""
-    largest: dict[tuple[int, str], Row] = {}
+    largest: dict[tuple[int, str], tuple[tuple[int, int], Some]] = {}
     for row in rows:
         key = (row.profile, row.name)
         size = (row.batch_size, row.prompt_tokens or 0)
-        if key not in largest or size > (largest[key].batch_size, largest[key].prompt_tokens or 0):
-            largest[key] = row
-    return list(largest.values())
+        known = largest.get(key)
+        if known is None or size > known[0]:
+            largest[key] = (size, row)
+    return [row for _, row in largest.values()]
 
 
 class _Judge:
     """Judges what was measured on one machine."""
 
-    def __init__(self, known: Sequence[Row]) -> None:
+    def __init__(self, known: Sequence[Measured]) -> None:
         measured = {LATENCY: known, AGAINST_BASELINE: known, MEMORY: _largest(known)}
         self._spreads = {
             figure: Spreads([point(figure, row) for row in rows if figure.value(row) is not None])
@@ -218,6 +220,7 @@ def _verdict(one: Change, q_value: float | None, limits: Limits) -> str:
         "peak memory": limits.memory_growth,
         "size": limits.size_growth,
         "quality": limits.quality_drop,
+        "perplexity": limits.perplexity_rise,
     }[one.figure]
     if one.change <= 0:
         return changes.IMPROVEMENT

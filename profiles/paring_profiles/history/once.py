@@ -32,35 +32,65 @@ def quality_change(series: Sequence[Row]) -> list[Change]:
     """Hold the newest quality against the first of the period that was measured on the same data.
 
     Both were measured on the same samples, whose single answers are not kept: the interval is that of
-    independent ones, wider than a paired one. A metric without an interval (perplexity) is told and not
-    judged.
+    independent ones, wider than a paired one. A perplexity gets worse as it rises, and its change is a share
+    of what it was; it compares over the same number of chunks only, for other chunks are other contexts.
     """
     newest = series[-1]
     known = [row for row in series if row.quality is not None]
     if newest.quality is None or len(known) < 2:
         return []
-    of = (newest.metric, newest.quality_data)
-    first = next(row for row in known if (row.metric, row.quality_data) == of)
-    named = ("quality", newest.metric or "")
+    first = next(row for row in known if _of(row) == _of(newest))
+    named = ("perplexity" if _is_perplexity(newest) else "quality", newest.metric or "")
     if first is newest:
         before = known[-2]
-        reason = f"other data or metric ({before.metric}, {(before.quality_data or 'unknown')[:12]})"
+        reason = f"other data or metric ({_told(before)})"
         return [_change((before, newest), named, (None, newest.quality), None, reason)]
     assert first.quality is not None
     values = (first.quality, newest.quality)
     if first.quality_ci95 is None or newest.quality_ci95 is None:
         return [_change((first, newest), named, values, None, "no interval is stored with it")]
-    drop = first.quality - newest.quality
-    widths = [(high - low) / _HALF_WIDTHS for low, high in (first.quality_ci95, newest.quality_ci95)]
-    error = math.hypot(*widths)
-    half = error * _HALF_WIDTHS / 2
-    p_value = math.erfc(abs(drop) / error / math.sqrt(2)) if error else float(drop == 0)
-    reason = f"{newest.quality_samples} samples, compared as independent ones"
-    return [
-        _change(
-            (first, newest), named, values, drop, reason, ci95=(drop - half, drop + half), p_value=p_value
-        )
-    ]
+    judged = _rise if _is_perplexity(newest) else _drop
+    change, ci95, p_value = judged(values, (first.quality_ci95, newest.quality_ci95))
+    unit = "chunks of text" if _is_perplexity(newest) else "samples"
+    reason = f"{newest.quality_samples} {unit}, compared as independent ones"
+    return [_change((first, newest), named, values, change, reason, ci95=ci95, p_value=p_value)]
+
+
+def _is_perplexity(row: Row) -> bool:
+    return "perplexity" in (row.metric or "")
+
+
+def _of(row: Row) -> tuple[str | int | None, ...]:
+    """What must be equal for two qualities to compare."""
+    return row.metric, row.quality_data, *([row.quality_samples] if _is_perplexity(row) else [])
+
+
+def _told(row: Row) -> str:
+    samples = f", {row.quality_samples} chunks" if _is_perplexity(row) else ""
+    return f"{row.metric}, {(row.quality_data or 'unknown')[:12]}{samples}"
+
+
+Ends = tuple[float, float]
+
+
+def _drop(values: Ends, intervals: tuple[Ends, Ends]) -> tuple[float, Ends, float]:
+    """Of a share, the metric's own points: the change, its 95 % interval, and the p-value of no change."""
+    drop, half, p_value = _normal(values[0] - values[1], [high - low for low, high in intervals])
+    return drop, (drop - half, drop + half), p_value
+
+
+def _rise(values: Ends, intervals: tuple[Ends, Ends]) -> tuple[float, Ends, float]:
+    """Of a perplexity, by its logarithm, which is the mean loss: shares of what it was."""
+    widths = [math.log(high / low) for low, high in intervals]
+    rise, half, p_value = _normal(math.log(values[1] / values[0]), widths)
+    return math.expm1(rise), (math.expm1(rise - half), math.expm1(rise + half)), p_value
+
+
+def _normal(change: float, widths: Sequence[float]) -> tuple[float, float, float]:
+    """The change, half of its 95 % interval, its p-value; `widths` are those of both sides' intervals."""
+    error = math.hypot(*widths) / _HALF_WIDTHS
+    p_value = math.erfc(abs(change) / error / math.sqrt(2)) if error else float(change == 0)
+    return change, error * _HALF_WIDTHS / 2, p_value
 
 
 def _change(

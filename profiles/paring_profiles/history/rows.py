@@ -28,7 +28,8 @@ class Row:
         macs: multiply-accumulates of what was timed.
         peak_memory_bytes: of the whole run of its candidate, the largest case's.
         metric, quality: the task metric (a share, or a perplexity) and what of it the artifact reaches, from
-            its manifest; with its 95 % interval, how many samples, and of which data.
+            its manifest; with its 95 % interval (a perplexity's is that of its increase over the source's),
+            how many samples, and of which data.
         energy_measured_mj, energy_modelled_mj: a call's; one never stands in for the other.
         baseline: the candidate that it was timed in turns with; None of the baseline itself.
         speedup: baseline / this, over rounds, with its 95 % interval.

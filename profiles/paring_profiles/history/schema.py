@@ -108,7 +108,12 @@ CREATE INDEX results_of_artifact ON results (
 );
 """
 
-MIGRATIONS = (_FIRST,)
+# The newest of a machine, which its spread is estimated from.
+_SECOND = """
+CREATE INDEX results_of_machine ON results (machine, created_s, id);
+"""
+
+MIGRATIONS = (_FIRST, _SECOND)
 
 
 def version(connection: sqlite3.Connection) -> int:

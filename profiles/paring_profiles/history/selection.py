@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from operator import itemgetter
 from typing import Any
 
 from paring_profiles.history.fingerprint import Host
@@ -26,6 +27,9 @@ _PLAIN = (
 _SHARED = ("r.recipe", "r.settings", "p.environment", "p.noise", "p.git_commit", "p.git_changed")
 _BOUNDS = ("p50_low_ms", "p50_high_ms", "quality_low", "quality_high", "speedup_low", "speedup_high")
 _COLUMNS = ", ".join([*(f"r.{name}" for name in _PLAIN), *_SHARED, *(f"r.{name}" for name in _BOUNDS)])
+
+_JOINED = "results r JOIN profiles p ON p.id = r.profile"
+_ORDER = itemgetter(_PLAIN.index("created_s"), _PLAIN.index("id"))
 
 
 @dataclass(frozen=True)
@@ -64,16 +68,18 @@ def select(connection: sqlite3.Connection, wanted: Selection) -> list[Row]:
     """
     conditions, values = _conditions(connection, wanted)
     where = " AND ".join(conditions) or "1"
-    if wanted.latest:
-        # SQLite takes the other columns from the row that holds the maximum.
-        newest = f"SELECT id, max(created_s) FROM results r WHERE {where} GROUP BY {_SAME}"
-        where = f"r.id IN (SELECT id FROM ({newest}))"
-    statement = (
-        f"SELECT {_COLUMNS} FROM results r JOIN profiles p ON p.id = r.profile"
-        f" WHERE {where} ORDER BY r.created_s DESC, r.id DESC LIMIT ?"
-    )
-    limit = -1 if wanted.limit is None else wanted.limit
-    found = connection.execute(statement, [*values, limit]).fetchall()
+    ordered = "ORDER BY r.created_s DESC, r.id DESC LIMIT ?"
+    limited = [*values, -1 if wanted.limit is None else wanted.limit]
+    if not wanted.latest:
+        statement = f"SELECT {_COLUMNS} FROM {_JOINED} WHERE {where} {ordered}"
+        return list(_rows(connection, connection.execute(statement, limited).fetchall()))
+    # SQLite takes the other columns from the row that holds the maximum. An index has all that this needs, so
+    # that no row is read that the limit leaves out; and what is read is put in order here, for SQLite would
+    # write every column of it into a sorter.
+    newest = f"SELECT id, max(created_s) AS created_s FROM results r WHERE {where} GROUP BY {_SAME}"
+    statement = f"SELECT {_COLUMNS} FROM {_JOINED} WHERE r.id IN (SELECT id FROM ({newest}) r {ordered})"
+    found = connection.execute(statement, limited).fetchall()
+    found.sort(key=_ORDER, reverse=True)
     return list(_rows(connection, found))
 
 
@@ -122,25 +128,24 @@ def _rows(connection: sqlite3.Connection, found: Sequence[tuple[Any, ...]]) -> I
         recipe, settings, environment, noise, commit, changed = values[plain:shared]
         if noise not in noises:
             noises[noise] = tuple(json.loads(noise))
+        told = dict(zip(_PLAIN, values, strict=False))
+        told["host"] = hosts[values[3]]
+        told["recipe"] = document(recipe)
+        told["settings"] = document(settings)
+        told["settings_key"] = settings
+        told["environment"] = document(environment)
+        told["environment_key"] = environment
+        told["p50_ci95_ms"] = _interval(values[shared], values[shared + 1])
+        told["quality_ci95"] = _interval(values[shared + 2], values[shared + 3])
+        told["speedup_ci95"] = _interval(values[shared + 4], values[shared + 5])
+        told["noise"] = noises[noise]
+        told["labels"] = labels.get(values[1], bare)
+        told["git_commit"] = commit
+        told["git_changed"] = None if changed is None else bool(changed)
         # Not by `Row(...)`, which sets its many fields one by one, each past the guard of a frozen class:
         # with tens of thousands of rows that is most of a query's time.
         row = object.__new__(Row)
-        row.__dict__.update(zip(_PLAIN, values, strict=False))
-        row.__dict__.update(
-            host=hosts[values[3]],
-            recipe=document(recipe),
-            settings=document(settings),
-            settings_key=settings,
-            environment=document(environment),
-            environment_key=environment,
-            p50_ci95_ms=_interval(values[shared], values[shared + 1]),
-            quality_ci95=_interval(values[shared + 2], values[shared + 3]),
-            speedup_ci95=_interval(values[shared + 4], values[shared + 5]),
-            noise=noises[noise],
-            labels=labels.get(values[1], bare),
-            git_commit=commit,
-            git_changed=None if changed is None else bool(changed),
-        )
+        object.__setattr__(row, "__dict__", told)
         yield row
 
 
@@ -161,10 +166,7 @@ def _hosts(connection: sqlite3.Connection) -> dict[str, Host]:
 
 def _labels(connection: sqlite3.Connection, profiles: Sequence[int]) -> dict[int, dict[str, str]]:
     labels: dict[int, dict[str, str]] = {}
-    between = (min(profiles), max(profiles))
-    found = connection.execute(
-        "SELECT profile, key, value FROM labels WHERE profile BETWEEN ? AND ?", between
-    )
-    for profile, key, value in found:
+    statement = "SELECT profile, key, value FROM labels WHERE profile IN (SELECT value FROM json_each(?))"
+    for profile, key, value in connection.execute(statement, (json.dumps(profiles),)):
         labels.setdefault(profile, {})[key] = value
     return labels

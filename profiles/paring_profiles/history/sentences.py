@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from paring_profiles.history.changes import NOT_COMPARABLE, Change
 
-_MORE = {"latency": "slower", "peak memory": "more", "size": "larger", "quality": "lower"}
-_LESS = {"latency": "faster", "peak memory": "less", "size": "smaller", "quality": "higher"}
+_WORDS = {  # worse, better
+    "latency": ("slower", "faster"),
+    "peak memory": ("more", "less"),
+    "size": ("larger", "smaller"),
+    "quality": ("lower", "higher"),
+    "perplexity": ("higher", "lower"),
+}
 
 
 def sentence(change: Change) -> str:
@@ -24,7 +29,7 @@ def amount(change: Change) -> str:
         return "the same"
     # Turned around where it got better, so that the interval reads in the direction of the word.
     sign = -1 if change.change < 0 else 1
-    word = (_LESS if sign < 0 else _MORE)[change.figure]
+    word = _WORDS[change.figure][sign < 0]
     text = f"{100 * abs(change.change):.2f} {unit} {word}"
     if change.change_ci95 is None:
         return text

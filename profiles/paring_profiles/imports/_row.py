@@ -17,6 +17,7 @@ from paring_runtimes.errors import ArtifactError
 
 KIND, SCHEMA_VERSION = "imported results", 1
 _FEWEST = 10  # values for an interval
+_DEVICE = ("device", "cpu", "gpu", "providers", "target")  # of a context
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Imported:
     runs: int | None = None
     context: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+
+    @property
+    def device(self) -> str:
+        """What it ran on, as far as the file tells; "" where it does not."""
+        return ", ".join(self.context[key].strip() for key in _DEVICE if key in self.context)
 
 
 @dataclass(frozen=True)

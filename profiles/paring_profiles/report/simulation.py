@@ -88,6 +88,7 @@ def as_dict(told: Told) -> dict[str, Any]:
     placed = found.placed
     return {
         "provenance": "modelled",
+        "headline": simulation_tables.headline(told),
         "artifact": told.artifact,
         "data": told.data,
         "samples": found.samples,

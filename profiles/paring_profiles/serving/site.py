@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paring_profiles.history import Row, Selection, query, stored_profile
+from paring_profiles.imports import read_results
 from paring_profiles.report import html, markdown, pareto
 from paring_profiles.store import to_json
 from paring_profiles.sweep import read_sweep
@@ -44,13 +45,16 @@ class Site:
     Args:
         folders: of sweeps, or ones that a command wrote its report into.
         store: its file, or None.
+        imported: files of `paring import -o`, shown in the reports of sweeps and of the store.
 
     Raises:
         InputError: a folder that is neither.
+        ArtifactError: an imported file that is none.
     """
 
-    def __init__(self, folders: Sequence[Path], store: Path | None) -> None:
+    def __init__(self, folders: Sequence[Path], store: Path | None, imported: Sequence[Path] = ()) -> None:
         self.store = store
+        self.imported = [read_results(path) for path in imported]
         self.folders = [folder.resolve() for folder in folders]
         for folder in self.folders:
             if not (folder / FILE_NAME).is_file() and not _pages(folder):
@@ -70,11 +74,12 @@ class Site:
         if path == "/":
             return Answer(self._first().encode(), HTML)
         if self.store is not None and path == "/store/":
-            found = pareto.from_store(self.store, Selection(limit=_LISTED))
+            stored = pareto.from_store(self.store, Selection(limit=_LISTED))
+            found = pareto.with_imported(stored, self.imported)
             return Answer(pareto.render(found).encode(), HTML)
-        stored = _STORED.fullmatch(path)
-        if stored is not None and self.store is not None:
-            return self._profile(self.store, int(stored[1]), stored[2])
+        one = _STORED.fullmatch(path)
+        if one is not None and self.store is not None:
+            return self._profile(self.store, int(one[1]), one[2])
         for place, folder in enumerate(self.folders):
             if (folder / FILE_NAME).is_file():
                 name = path.removeprefix(f"/sweep/{place}/")
@@ -92,13 +97,15 @@ class Site:
             changed = (folder / FILE_NAME).stat().st_mtime_ns
             known = self._made.get(place)
             if known is None or known[0] != changed:
-                found = pareto.from_sweep(read_sweep(folder), folder)
+                found = pareto.with_imported(pareto.from_sweep(read_sweep(folder), folder), self.imported)
                 made = {
                     "": Answer(pareto.render(found, pareto.pictures_of(found, folder)).encode(), HTML),
                     pareto.MARKDOWN: Answer(pareto.markdown(found).encode(), TEXT),
                     pareto.CSV: Answer(pareto.to_csv(found).encode(), CSV),
                     pareto.JSON: Answer(pareto.to_json(found).encode(), JSON),
                 }
+                if found.imported:
+                    made[pareto.IMPORTED_CSV] = Answer(pareto.imported_csv(found).encode(), CSV)
                 known = self._made[place] = (changed, made)
             return known[1]
 
@@ -120,7 +127,8 @@ class Site:
         for place, folder in enumerate(self.folders):
             if (folder / FILE_NAME).is_file():
                 links = [("report", f"/sweep/{place}/")]
-                names = (pareto.MARKDOWN, pareto.CSV, pareto.JSON)
+                names = [pareto.MARKDOWN, pareto.CSV, pareto.JSON]
+                names += [pareto.IMPORTED_CSV] if self.imported else []
                 links += [(name, f"/sweep/{place}/{name}") for name in names]
                 folders.append(("sweep", str(folder), links))
             else:

@@ -7,6 +7,7 @@ import pytest
 
 from paring_profiles.history import Limits, Selection, add_profile, regressions
 from paring_profiles.history.junit import write_junit
+from paring_profiles.history.sentences import sentence
 from paring_profiles.result import Settings
 from paring_runtimes.errors import InputError
 
@@ -164,6 +165,51 @@ def test_quality_is_held_to_its_interval(make, store, after, ci95, data, verdict
     bad = {**QUALITY, "after": after, "after_ci95": ci95, "data_digest": data * 64}
     _stored(store, make(0, 10.0, quality=good), make(1, 10.0, digest="c", quality=bad))
     assert _told(store, "quality").verdict == verdict
+
+
+def perplexity(after, half=0.004, before=20.0, samples=64):
+    """As `paring convert` records it: the increase over the source's with its interval, none of `after`."""
+    increase = after / before - 1
+    return {
+        "metric": "perplexity", "before": before, "after": after, "increase": increase,
+        "increase_ci95": [increase - half, increase + half], "samples": samples, "data_digest": "d" * 64,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("newest", "verdict"),
+    [
+        (perplexity(22.0), "regression"),
+        (perplexity(20.5), "worse, tolerated"),
+        (perplexity(22.0, half=0.2), "no difference shown"),
+        (perplexity(19.0), "improvement"),
+        (perplexity(20.2), "no difference shown"),
+        (perplexity(22.0, samples=32), "not comparable"),
+        ({**perplexity(22.0), "data_digest": "e" * 64}, "not comparable"),
+        ({**perplexity(22.0), "increase_ci95": None}, "not comparable"),
+    ],
+)
+def test_a_perplexity_that_rose_is_found(make, store, newest, verdict):
+    _stored(store, make(0, 10.0, quality=perplexity(20.2)), make(1, 10.0, digest="c", quality=newest))
+    limits = Limits(perplexity_rise=0.02)
+    one = _told(store, "perplexity", limits=limits)
+    assert one.verdict == verdict
+    assert bool(regressions(store, ALL, limits).regressions) == (verdict == "regression")
+
+
+def test_a_risen_perplexity_says_by_how_much(make, store):
+    _stored(
+        store,
+        make(0, 10.0, quality=perplexity(20.0)),
+        make(1, 10.0, digest="c", quality=perplexity(22.0)),
+    )
+    one = _told(store, "perplexity")
+    assert (one.change, one.before, one.after) == (pytest.approx(0.1), 20.0, 22.0)
+    low, high = one.change_ci95
+    assert high / low == pytest.approx(0.1057 / 0.0943, rel=0.01)  # 0.4 % of 1 and of 1.1, in logarithms
+    assert "perplexity 10.00 % higher (" in sentence(one)
+    assert sentence(one).endswith("regression")
+    assert "64 chunks of text" in one.reason
 
 
 def test_noise_of_the_newest_run_is_told(make, steady):

@@ -13,6 +13,8 @@ from paring_profiles.history import (
     query,
     stored_profile,
 )
+from paring_profiles.history.database import reading
+from paring_profiles.history.measured import Measured, newest_of
 from paring_profiles.result import Settings
 from paring_runtimes.errors import InputError
 
@@ -113,9 +115,26 @@ def test_the_latest_of_each(make, store):
         add_profile(store, make(day, p50, **more))
     found = query(store, Selection(latest=True))
     assert [row.p50_ms for row in found] == [7.0, 9.0, 8.2]
+    assert query(store, Selection(latest=True, limit=2)) == found[:2]
     assert [row.p50_ms for row in query(store, Selection(latest=True, artifact="a", since="2026-01-04"))] == [
         9.0
     ]
+
+
+def test_what_spreads_are_estimated_from_agrees_with_the_rows(make, store):
+    other = dataclasses.replace(make(0, 1.0).machine, cpu="Another CPU")
+    for day in range(4):
+        add_profile(store, make(day, 8.0 + day, 9.0, baseline=20.0))
+        add_profile(store, make(day, 1.0, machine=other))
+    rows = query(store, Selection(names=["vit", "base"], limit=12))
+    rows = [row for row in rows if row.host.cpu == "A CPU"]
+    with reading(store) as connection:
+        found = newest_of(connection, rows[0].machine, 6)
+    assert len(found) == 6
+    for one, row in zip(found, rows, strict=False):
+        for name in ("case", "engine_name", "p50_ci95_ms", "speedup_ci95", *Measured._fields[:10]):
+            assert getattr(one, name) == getattr(row, name), name
+        assert (one.peak_memory_bytes, one.baseline_digest) == (row.peak_memory_bytes, row.baseline_digest)
 
 
 def test_the_row_before_is_of_the_same_name_machine_and_case(make, store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paring_profiles.imports import Results, import_results
 from paring_profiles.report.pareto import Report, from_sweep
 from paring_profiles.result import Machine
 from paring_profiles.sweep import (
@@ -171,3 +173,23 @@ def hostile(sweep: Sweep) -> Callable[[], Report]:
         return from_sweep(changed, Path("nowhere"))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> list[Results]:
+    """A file of trtexec, with enough queries for an interval, and one of optimum-benchmark, a summary."""
+    folder = tmp_path_factory.mktemp("imported")
+    queries = [{"latencyMs": 2.75 + 0.01 * (n % 5), "computeMs": 2.0, "h2dMs": 0.5} for n in range(20)]
+    (folder / "times.json").write_text(json.dumps(queries))
+    latency = {"unit": "s", "values": None, "count": 11, "p50": 0.011}
+    forward = {"latency": latency, "memory": {"unit": "MB", "max_ram": 900.5}, "energy": None}
+    config = {
+        "backend": {"name": "onnxruntime", "model": "bert", "device": "cpu"},
+        "environment": {"cpu": " A CPU"},
+    }
+    told = {"config": config, "report": {"forward": {**forward, "throughput": None}}}
+    (folder / "benchmark.json").write_text(json.dumps(told))
+    return [
+        import_results(folder / "times.json", "trtexec"),
+        import_results(folder / "benchmark.json", "optimum-benchmark"),
+    ]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from paring_profiles.report.pareto import Report, from_sweep, write
+from paring_profiles.imports import Results
+from paring_profiles.report.pareto import Report, from_sweep, with_imported, write
 from paring_profiles.sweep import Sweep, recommend
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -216,3 +217,46 @@ def test_a_recommendation_is_on_top_and_ringed(browser: Browser, sweep: Sweep, t
     )
     assert set(rings) == {str(chosen.trial), str(chosen.runner_up)}
     assert browser.run("document.querySelector('#ranked tr.taken').dataset.key") == str(chosen.trial)
+
+
+def test_figures_of_other_tools_stand_apart(
+    browser: Browser, report: Report, imported: list[Results], tmp_path: Path
+) -> None:
+    browser.open(write(with_imported(report, imported), tmp_path).html.as_uri(), width=390, height=844)
+    rows = browser.run("[...document.querySelectorAll('.theirs tbody tr')].map((r) => r.innerText)")
+    assert len(rows) == 5
+    assert all("theirs" in row for row in rows)
+    assert all(word in rows[0] for word in ("trtexec", "times.json", "2.77 ms", "not told"))
+    assert "not measured by paring" in browser.run("document.querySelector('.theirs').innerText")
+    ours = "['#scatter', '#ranked', '#report-data'].map((s) => document.querySelector(s).textContent).join()"
+    assert "trtexec" not in browser.run(ours)
+    assert browser.run("document.querySelectorAll('a.point').length") == 22
+    assert browser.run("document.documentElement.scrollWidth") == 390
+    assert browser.complaints() == []
+
+
+def test_a_recipe_is_copied_whole(browser: Browser, page: str, report: Report) -> None:
+    browser.permit("clipboard-write", True)
+    browser.permit("clipboard-read", True)
+    browser.send("Emulation.setFocusEmulationEnabled", enabled=True)
+    browser.open(f"{page}#variant-14")
+    browser.until(OPEN)
+    button = "#variant-14 button.copy"
+    assert browser.run(f"document.querySelector('{button}').innerText") == "Copy"
+    browser.click(button)
+    browser.until(f"document.querySelector('{button}').innerText === 'Copied'")
+    own = next(one for one in report.variants if one.key == "14")
+    assert browser.run("navigator.clipboard.readText()") == own.recipe
+    assert browser.complaints() == []
+
+
+def test_a_recipe_that_may_not_be_copied_is_selected(browser: Browser, page: str, report: Report) -> None:
+    browser.permit("clipboard-write", False)
+    browser.open(f"{page}#variant-14")
+    browser.until(OPEN)
+    browser.run("document.querySelector('#variant-14 button.copy').focus()")
+    browser.press("Enter")
+    browser.until("document.querySelector('#variant-14 button.copy').innerText.startsWith('Selected')")
+    own = next(one for one in report.variants if one.key == "14")
+    assert browser.run("getSelection().toString().trim()") == own.recipe.strip()
+    assert browser.complaints() == []

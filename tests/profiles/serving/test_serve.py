@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from paring_profiles.history import add_profile
+from paring_profiles.imports import import_results, write_results
 from paring_profiles.result import Candidate, Latency, Machine, Profile, Settings
 from paring_profiles.serving import ADDRESS, Server, Site
 from paring_profiles.sweep import (
@@ -121,7 +122,7 @@ def test_the_first_page_leads_to_every_report(server: Server) -> None:
     for path, said in (
         ("/sweep/0/", "What is gained and what it costs"),
         ("/sweep/0/report.csv", "key,variant"),
-        ("/sweep/0/report.json", '"schema_version": 1'),
+        ("/sweep/0/report.json", '"schema_version": 2'),
         ("/sweep/0/report.md", "### The front"),
         ("/folder/1/needle.html", "<title>needles</title>"),
         ("/store/", "paring store"),
@@ -199,6 +200,20 @@ def test_it_listens_on_the_loopback_address_alone(server: Server) -> None:
     assert server.server_address[0] == "127.0.0.1"
     with socket.create_server((ADDRESS, 0)) as taken, pytest.raises(InputError, match="cannot be used"):
         Server(server.site, taken.getsockname()[1])
+
+
+def test_other_tools_figures_are_in_the_reports_that_are_made(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "times.json").write_text('[{"latencyMs": 2.5, "computeMs": 2.0}]')
+    kept = write_results(import_results(tmp_path / "times.json", "trtexec"), tmp_path / "kept.json")
+    site = Site([place / "sweep"], place / "store.sqlite", [kept])
+    for path in ("/sweep/0/", "/store/", "/sweep/0/report.md", "/sweep/0/imported.csv"):
+        answer = site.get(path)
+        assert answer is not None, path
+        assert "trtexec" in answer.body.decode(), path
+    first = site.get("/")
+    assert first is not None
+    assert "/sweep/0/imported.csv" in first.body.decode()
+    assert Site([place / "sweep"], None).get("/sweep/0/imported.csv") is None
 
 
 def test_a_folder_of_nothing_is_refused(tmp_path: Path) -> None:

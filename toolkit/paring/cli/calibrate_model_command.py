@@ -26,6 +26,8 @@ def calibrate_model(
 
     `paring ledger ARTIFACT --device FILE.yaml` predicts with it, and refuses outside of the fitted range.
     """
+    if output.suffix not in (".yaml", ".yml"):
+        raise typer.BadParameter(f"{output}: expected a .yaml file", param_hint="'--output' / '-o'")
     with extras("fitting a latency model"):
         from paring_profiles.calibrated import fit, points, write_model
 

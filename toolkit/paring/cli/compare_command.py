@@ -10,7 +10,7 @@ import typer
 
 from ..api import compare as run
 from ..api import extras
-from .import_command import show_imported
+from .import_command import Others, show_imported
 from .output import Json, print_json, table
 from .regressions_view import as_plain, share, show, write
 from .store_options import Label, Machine, OneCase, Store, place, selection
@@ -43,12 +43,12 @@ def compare(
     max_quality_drop: Annotated[
         str, typer.Option(help="tolerated, of the metric itself: 1% of accuracy is one point")
     ] = "0%",
+    max_perplexity_rise: Annotated[
+        str, typer.Option(help="tolerated, of a language model's perplexity")
+    ] = "1%",
     ci: Annotated[bool, typer.Option("--ci", help="exit with 1 where something got worse")] = False,
     junit: Annotated[Path | None, typer.Option(help="write the comparisons as a JUnit file")] = None,
-    imported: Annotated[
-        list[Path] | None,
-        typer.Option(help="another tool's results, as `paring import -o` wrote them; repeatable"),
-    ] = None,
+    imported: Others = None,
     json: Json = False,
 ) -> None:
     """Compare recorded profiles. Ratios over separate runs are marked as not interleaved.
@@ -60,6 +60,7 @@ def compare(
         "memory_growth": share(max_memory_growth, "--max-memory-growth"),
         "size_growth": share(max_size_growth, "--max-size-growth"),
         "quality_drop": share(max_quality_drop, "--max-quality-drop"),
+        "perplexity_rise": share(max_perplexity_rise, "--max-perplexity-rise"),
     }
     if since is None:
         stored_only = {"--ci": ci, "--junit": junit, "--store": store, "--machine": machine, "--case": case}

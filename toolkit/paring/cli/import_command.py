@@ -14,6 +14,14 @@ from .output import Json, console, print_json, table
 if TYPE_CHECKING:
     from paring_profiles.imports import Results
 
+Others = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--imported",
+        help="another tool's results, as `paring import -o` wrote them: a table of their own; repeatable",
+    ),
+]
+
 
 def register(tree: typer.Typer) -> None:
     """Add the command."""
@@ -29,7 +37,8 @@ def import_(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="a JSON file, for `paring compare --imported`")
+        Path | None,
+        typer.Option("--output", "-o", help="a JSON file, for --imported of report, serve and compare"),
     ] = None,
     json: Json = False,
 ) -> None:

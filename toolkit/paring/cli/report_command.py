@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..api import extras
+from .import_command import Others
 from .output import Json, console, print_json, stages
 from .recommend_command import Constrain
 from .store_options import Label, Machine, OneCase, Store, place, selection
@@ -50,6 +51,7 @@ def report(
             " it is of; repeatable"
         ),
     ] = None,
+    imported: Others = None,
     store: Store = None,
     name: Annotated[list[str] | None, typer.Option(help="of stored candidates; repeatable")] = None,
     since: Annotated[
@@ -75,8 +77,10 @@ def report(
     if sweep is not None and (store or name or since or machine or case or label):
         raise typer.BadParameter("a sweep's folder and options of the store: give one of the two")
     with extras("writing a report"), stages(json) as say:
+        from paring_profiles.imports import read_results
         from paring_profiles.report import pareto
 
+        theirs = [read_results(path) for path in imported or []]
         if sweep is not None:
             rules = (constraint, minimise, confidence, device)
             found, pictures = _of_sweep(sweep, rules, graphs, beside or [], say)
@@ -87,6 +91,7 @@ def report(
             wanted = selection(name or [], machine, case, label, since=since, limit=limit)
             found = pareto.from_store(place(store), wanted, asked)
             pictures = pareto.pictures_of(found, None, beside or [])
+        found = pareto.with_imported(found, theirs)
         say("write")
         written = pareto.write(found, output, pictures)
     if json:

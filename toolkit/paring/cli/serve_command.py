@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..api import extras
+from .import_command import Others
 from .output import console
 from .store_options import Store, place
 
@@ -23,6 +24,7 @@ def serve(
         typer.Argument(help="folders of sweeps, or that a report was written into"),
     ] = None,
     store: Store = None,
+    imported: Others = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 0,
 ) -> None:
     """Show reports of sweeps, folders and the store at 127.0.0.1, to this machine alone; Ctrl-C ends it."""
@@ -33,7 +35,8 @@ def serve(
         from paring_profiles.serving import serve as run
 
         known = place(store)
-        site = Site(folders or [], known if store is not None or known.exists() or not folders else None)
+        shown = known if store is not None or known.exists() or not folders else None
+        site = Site(folders or [], shown, imported or [])
         run(site, port, _tell)
 
 

@@ -10,10 +10,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from paring_profiles.report.pareto.beside import pictures_of
@@ -21,6 +20,8 @@ from paring_profiles.report.pareto.csv_file import to_csv
 from paring_profiles.report.pareto.from_store import Asked, from_store
 from paring_profiles.report.pareto.from_sweep import from_sweep
 from paring_profiles.report.pareto.html import Extras, render
+from paring_profiles.report.pareto.imported import to_csv as imported_csv
+from paring_profiles.report.pareto.imported import with_imported
 from paring_profiles.report.pareto.markdown_file import markdown
 from paring_profiles.report.pareto.page import Report
 from paring_profiles.report.pareto.schema import report_schema, schema_text
@@ -29,6 +30,7 @@ from paring_runtimes.errors import OutputError
 
 __all__ = [
     "CSV",
+    "IMPORTED_CSV",
     "JSON",
     "MARKDOWN",
     "Asked",
@@ -37,6 +39,7 @@ __all__ = [
     "Report",
     "from_store",
     "from_sweep",
+    "imported_csv",
     "markdown",
     "pictures_of",
     "render",
@@ -44,10 +47,12 @@ __all__ = [
     "schema_text",
     "to_csv",
     "to_json",
+    "with_imported",
     "write",
 ]
 
 HTML, MARKDOWN, CSV, JSON = "index.html", "report.md", "report.csv", "report.json"
+IMPORTED_CSV = "imported.csv"
 
 
 @dataclass(frozen=True)
@@ -58,17 +63,19 @@ class Paths:
     markdown: Path
     csv: Path
     json: Path
+    imported: Path | None = None
 
 
 def to_json(report: Report) -> str:
     """`report.json`: no NaN, no infinities; see `report_schema`."""
-    return json.dumps(dataclasses.asdict(report), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(asdict(report), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def write(report: Report, folder: Path, extras: Mapping[str, Extras] | None = None) -> Paths:
     """Write `index.html`, `report.md`, `report.csv` and `report.json` into `folder`, made when missing.
 
-    Each file appears whole or not at all, and none is written before all could be rendered.
+    Figures of other tools go into `imported.csv`; without any, one of an earlier report is removed. Each file
+    appears whole or not at all, and none is written before all could be rendered.
 
     Raises:
         MissingExtraError: the `report` extra is not installed.
@@ -81,8 +88,14 @@ def write(report: Report, folder: Path, extras: Mapping[str, Extras] | None = No
         paths.markdown: markdown(report),
         paths.html: render(report, extras),
     }
+    theirs = folder / IMPORTED_CSV
+    if report.imported:
+        paths = replace(paths, imported=theirs)
+        made[theirs] = imported_csv(report)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not report.imported:
+            theirs.unlink(missing_ok=True)
         for path, text in made.items():
             write_whole(path, text)
     except OSError as error:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from paring_profiles.needle.result import NeedleResult
 from paring_profiles.records import Wrong, decode
 from paring_profiles.report import needle_tables, pictures
+from paring_profiles.report.drawing import Plot
 from paring_profiles.report.pareto.html import Extras
 from paring_profiles.report.pareto.page import Report, Variant
 from paring_profiles.report.raster import Raster, drawn
 from paring_runtimes.errors import InputError
-
-Found = tuple[str, NeedleResult | Raster]
 
 
 def pictures_of(report: Report, folder: Path | None, beside: Sequence[Path] = ()) -> dict[str, Extras]:
@@ -66,16 +66,18 @@ def _is_of(variant: Variant, artifacts: set[str], folder: Path | None) -> bool:
     return _where(variant.artifact, folder) in {Path(name).resolve() for name in artifacts}
 
 
-def _read(file: Path) -> tuple[set[str], NeedleResult | Raster]:
+def _read(file: Path) -> tuple[set[str], NeedleResult | Plot]:
     try:
         told: Any = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error})") from None
     if isinstance(told, dict) and isinstance(told.get("spikes"), dict):
         try:
-            return {str(told.get("artifact"))}, decode(Raster, told["spikes"])
+            picture = drawn(decode(Raster, told["spikes"]))
         except Wrong as error:
             raise InputError(f"{file}: its spikes: {error}") from None
+        headline = f"{told['headline']}. " if told.get("headline") else ""
+        return {str(told.get("artifact"))}, replace(picture, caption=headline + picture.caption)
     if isinstance(told, dict) and "readers" in told:
         try:
             needle: NeedleResult = decode(NeedleResult, told)
@@ -85,10 +87,9 @@ def _read(file: Path) -> tuple[set[str], NeedleResult | Raster]:
     raise InputError(f"{file}: neither a needle.json of `paring needle` nor a simulation.json with spikes")
 
 
-def _with(extras: Extras, variant: Variant, result: NeedleResult | Raster, folder: Path | None) -> Extras:
-    if isinstance(result, Raster):
-        plots = [*extras.plots, drawn(result)]
-        return Extras(extras.strips, plots, extras.maps)
+def _with(extras: Extras, variant: Variant, result: NeedleResult | Plot, folder: Path | None) -> Extras:
+    if isinstance(result, Plot):
+        return Extras(extras.strips, [*extras.plots, result], extras.maps)
     own = {r.name for r in result.readers if _is_of(variant, {r.artifact}, folder)}
     maps = [one for one in needle_tables.maps(result) if one.title in own]
     return Extras(extras.strips, extras.plots, [*extras.maps, *maps])

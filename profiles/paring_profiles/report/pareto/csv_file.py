@@ -24,7 +24,7 @@ def to_csv(report: Report) -> str:
         cells = [one.key, one.name, one.group, str(one.baseline).lower(), one.state, one.place or ""]
         cells += ["" if one.probability is None else repr(one.probability), one.engine, one.precision]
         cells += [" ".join(one.transforms), one.reason, one.artifact or ""]
-        row = [_plain(cell) for cell in cells]
+        row = [plain(cell) for cell in cells]
         for axis in report.axes:
             own = one.figures.get(axis.name)
             row += ["", "", ""] if own is None else [repr(own.value), repr(own.low), repr(own.high)]
@@ -32,6 +32,6 @@ def to_csv(report: Report) -> str:
     return file.getvalue()
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Words that a spreadsheet does not take for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text

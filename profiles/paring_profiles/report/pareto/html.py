@@ -13,12 +13,18 @@ from typing import Any
 from paring_profiles.report import html, pictures
 from paring_profiles.report.drawing import Plot
 from paring_profiles.report.needle_tables import HeatMap
-from paring_profiles.report.pareto import drawings, tables
+from paring_profiles.report.pareto import drawings, imported, tables
+from paring_profiles.report.pareto.modelled import POINT_VALUES
 from paring_profiles.report.pareto.page import Report, Variant
 from paring_profiles.report.pareto.scatter import MARKS, PLACES, RING, Scatter, kind_of, scatter
 from paring_profiles.report.tables import Table
 from paring_profiles.sweep.result import STATES
 from paring_runtimes.errors import MissingExtraError
+
+SIMULATED = (
+    "A chip's figures and the spikes in variants' sections are modelled too: the simulation's own report,"
+    " simulation.html, holds their constants, with ranges and sources."
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,13 @@ def _context(report: Report, extras: Mapping[str, Extras]) -> dict[str, Any]:
         "metered": tables.metered(ready),
         "numbers": tables.modelled(report),
         "constants": tables.constants(report),
+        "point_values": POINT_VALUES,
+        "simulated": SIMULATED if any(one.plots for one in extras.values()) else "",
+        "imported": imported.shown(report),
+        "imported_title": imported.TITLE,
+        "imported_caveat": imported.CAVEAT,
+        "imported_header": imported.HEADER,
+        "imported_remarks": imported.remarks(report),
         "described": [
             _described(report, one, every[one.key], bases.get(one.group), extras.get(one.key, Extras()))
             for one in report.variants

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paring_profiles.report.marks import table_lines, text
-from paring_profiles.report.pareto import tables
+from paring_profiles.report.pareto import imported, tables
 from paring_profiles.report.pareto.axes import in_words, label
+from paring_profiles.report.pareto.modelled import POINT_VALUES
 from paring_profiles.report.pareto.page import Report, Variant
 from paring_profiles.report.pareto.scatter import kind_of
 from paring_profiles.report.tables import ABSENT, Table
@@ -39,8 +40,12 @@ def markdown(report: Report) -> str:
         parts += [text(report.energy_not_measured), ""]
     if report.modelled:
         title = f"Assumptions: {len(report.modelled)} modelled numbers, {len(report.constants)} constants"
-        lines = [*table_lines(tables.modelled(report)), *table_lines(tables.constants(report))]
+        lines = table_lines(tables.modelled(report))
+        if report.constants:
+            lines += [text(POINT_VALUES), "", *table_lines(tables.constants(report))]
         parts += _folded(title, lines)
+    if report.imported:
+        parts += _folded(f"{imported.TITLE}: {len(report.imported)}, not measured by paring", _theirs(report))
     parts += [f"- {text(note)}" for note in report.notes]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -53,6 +58,23 @@ def _table(report: Report, variants: Sequence[Variant]) -> Table:
         cells = [ABSENT if f is None else in_words(f, a) for f, a in zip(figures, axes, strict=True)]
         rows.append((row.title, row.place, one.engine, *cells))
     return Table(("variant", "standing", "engine", *(label(axis) for axis in axes)), tuple(rows))
+
+
+def _theirs(report: Report) -> list[str]:
+    rows = tuple(
+        (
+            f"theirs: {one.tool}, {one.file}",
+            one.name,
+            f"{one.measures}, {one.statistic}",
+            one.value,
+            one.interval,
+            one.device,
+            one.provenance,
+        )
+        for one in imported.shown(report)
+    )
+    remarks = [f"- {text(line)}" for line in imported.remarks(report)]
+    return [text(imported.CAVEAT), "", *table_lines(Table(imported.HEADER, rows)), *remarks, ""]
 
 
 def _order(one: Variant) -> int:

@@ -8,7 +8,11 @@ from paring_profiles.ledger import prices
 from paring_profiles.report.pareto.page import Axis, Constant, ModelledNumber, Variant
 
 ENERGY = "energy_modelled"  # what names of the ledger's figures begin with
-NO_RANGE = "the source gives none"
+POINT_VALUES = (
+    "The sources print one value a constant, without a range or an error, so that modelled energies have no"
+    " interval. All variants are charged the same prices: take them for ratios between variants, not for the"
+    " joules of a chip."
+)
 _PARTS = {
     "operations": "arithmetic",
     "dram": "external memory",
@@ -45,19 +49,17 @@ def constants(variants: Sequence[Variant]) -> list[Constant]:
         return []
     chip = prices()
     found = [
-        Constant(f"{arithmetic}: {kind}", value, "pJ an operation", NO_RANGE, chip.sources["operations"])
+        Constant(f"{arithmetic}: {kind}", value, "pJ an operation", chip.sources["operations"])
         for arithmetic, kinds in chip.operations.items()
         for kind, value in kinds.items()
     ]
     found += [
-        Constant(
-            f"access: {level.replace('_', ' ')}", value, "pJ for 16 bits", NO_RANGE, chip.sources["memory"]
-        )
+        Constant(f"access: {level.replace('_', ' ')}", value, "pJ for 16 bits", chip.sources["memory"])
         for level, value in chip.memory.items()
     ]
     array = chip.sources["memory"]
     found += [
-        Constant("processing elements", float(chip.elements), "", NO_RANGE, array),
-        Constant("on-chip buffer", float(chip.buffer_bits), "bits", NO_RANGE, array),
+        Constant("processing elements", float(chip.elements), "", array),
+        Constant("on-chip buffer", float(chip.buffer_bits), "bits", array),
     ]
     return found

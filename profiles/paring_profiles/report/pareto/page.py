@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Constant:
-    """A number that modelled figures rest on; `range` is the source's own, or says that it gives none."""
+    """A number that modelled figures rest on, as its source prints it: without a range."""
 
     name: str
     value: float
     unit: str
-    range: str
     source: str
 
 
@@ -165,6 +164,38 @@ class Advice:
 
 
 @dataclass(frozen=True)
+class Theirs:
+    """One figure of another tool, not measured by paring: it has no axis and no place on the front.
+
+    Attributes:
+        tool, file: who wrote it, and the name of the file.
+        name: what it is of: a target, a workload, a model.
+        quantity: what it is: "latency", "peak RAM", ...
+        value, unit: as the tool means them, times in ms.
+        statistic: "median of 120 runs", "mean", ...
+        low, high: the median's 95 % interval; None where the tool keeps only a summary.
+        device: what it ran on; "" where the file does not tell.
+        provenance: "measured by ...", "counted by ...", or what the tool leaves open.
+        context: what the file tells besides.
+        unknown: what it does not tell, and a comparison would need.
+    """
+
+    tool: str
+    file: str
+    name: str
+    quantity: str
+    value: float
+    unit: str
+    statistic: str
+    low: float | None
+    high: float | None
+    device: str
+    provenance: str
+    context: dict[str, str]
+    unknown: list[str]
+
+
+@dataclass(frozen=True)
 class Report:
     """The whole report.
 
@@ -184,6 +215,7 @@ class Report:
         machine: pairs a group.
         settings: pairs.
         tools: versions.
+        imported: figures of other tools, shown in a table of their own.
     """
 
     title: str
@@ -201,6 +233,7 @@ class Report:
     machine: dict[str, list[list[str]]]
     settings: list[list[str]]
     tools: dict[str, str]
+    imported: list[Theirs] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
     def axis(self, name: str) -> Axis:

@@ -161,10 +161,8 @@ def modelled(report: Report) -> Table:
 
 def constants(report: Report) -> Table:
     """What the models take for granted."""
-    rows = [
-        (one.name, f"{one.value:,.10g} {one.unit}".strip(), one.range, one.source) for one in report.constants
-    ]
-    return Table(("constant", "value", "range", "source"), tuple(rows))
+    rows = [(one.name, f"{one.value:,.10g} {one.unit}".strip(), one.source) for one in report.constants]
+    return Table(("constant", "value", "source"), tuple(rows))
 
 
 def columns(report: Report) -> list[str]:
