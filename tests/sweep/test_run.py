@@ -85,19 +85,28 @@ def test_a_variant_that_loses_far_too_much_is_pruned_before_it_is_exported(
     assert len(list((tmp_path / "sweep" / "artifacts").iterdir())) == 1
 
 
-def test_energy_is_modelled_by_name_and_refused_where_it_cannot_be(
+@pytest.mark.slow
+def test_energy_is_modelled_by_name_and_the_same_for_every_engine(
     plan: Callable[..., Plan], here: Callable[[], Any]
 ) -> None:
     pytest.importorskip("tvm")
-    space, pool, said = "engine: [onnxruntime, tvm]", here(), list[str]()
+    space = """
+keys:
+  export.precision: {choices: [fp32, int8]}
+engine: [onnxruntime, tvm]
+"""
+    pool, said = here(), list[str]()
     found = run(plan(space, objectives=("energy", "latency")), said.append, lambda: pool)
-    by_engine = {trial.engine: trial for trial in found.trials}
-    assert by_engine["onnxruntime"].measures["energy_modelled_uj"].provenance == "modelled"
-    assert by_engine["tvm"].state == "impossible"
-    assert "it is modelled in this sweep, and the ledger reads ONNX, not tvm" in by_engine["tvm"].reason
-    assert {job.subject.engine for job in pool.jobs} == {"onnxruntime"}
-    assert "1 trials: 1 complete, and 1 point that cannot be" in markdown(found)
-    assert said[-1].startswith("1/1")
+    plain = {t.engine: t for t in found.trials if t.params["export.precision"] == "fp32"}
+    energies = [plain[name].measures["energy_modelled_uj"] for name in ("onnxruntime", "tvm")]
+    assert energies[0].value == energies[1].value
+    assert [one.provenance for one in energies] == ["modelled"] * 2
+    assert energies[1].method.endswith("of the same model as ONNX")
+    (never,) = (trial for trial in found.trials if trial.state == "impossible")
+    assert never.engine == "tvm"
+    assert "int8" in never.reason
+    assert "3 trials: 3 complete, and 1 point that cannot be" in markdown(found)
+    assert said[-1].startswith("3/3")
 
 
 def test_a_plan_that_cannot_be_is_refused_before_anything_is_made(plan: Callable[..., Plan]) -> None:

@@ -11,14 +11,8 @@ from paring_runtimes.engines import engines
 ONNX = "onnx"
 
 
-def why_never(recipe: Recipe, engine: str, models_energy: bool) -> str | None:
-    """Why a point is not begun; None where nothing speaks against it.
-
-    Args:
-        recipe: the point's own.
-        engine: that would run it.
-        models_energy: whether an objective is an energy that the ledger models.
-    """
+def why_never(recipe: Recipe, engine: str) -> str | None:
+    """Why a point, its recipe and the engine that would run it, is not begun; None where nothing says so."""
     wanted = recipe.export.format
     runs = engines()[engine].FORMATS if engine in engines() else {}
     if wanted not in runs:
@@ -29,11 +23,6 @@ def why_never(recipe: Recipe, engine: str, models_energy: bool) -> str | None:
         return f"engine {engine}: {missing}"
     if wanted == ONNX:  # it takes all; asking the exporters would load PyTorch
         return None
-    if models_energy:
-        return (
-            f"engine {engine}: objective energy: it is modelled in this sweep, and the ledger reads ONNX, not"
-            f" {wanted}"
-        )
     return _of_format(recipe)
 
 

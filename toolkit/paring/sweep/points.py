@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from paring.recipe import Recipe
-from paring_profiles.sweep import IMPOSSIBLE, MODELLED_ENERGY, Trial
+from paring_profiles.sweep import IMPOSSIBLE, Trial
 from paring_runtimes.errors import RecipeError
 
 from .book import Book
@@ -73,7 +73,6 @@ class Points:
         self._seen: dict[str, int] = {}  # identity -> number of the trial
         self._asked: dict[int, int] = {}  # number of the trial -> Optuna's
         self._never = 0  # points in a row that cannot be
-        self._models_energy = any(one.measure == MODELLED_ENERGY for one in book.objectives)
         self._grid: Iterator[Point] | None = grid_order(plan) if plan.sampler == "grid" else None
 
     def open(self) -> None:
@@ -195,5 +194,5 @@ class Points:
             overrides = self.plan.space.overrides(point)
             return Candidate(number, asked, point, overrides, None, "", engine, device, reason)
         digest, engine = digest_of(recipe), engine_of(point, recipe)
-        reason = why_never(recipe, engine, self._models_energy) or ""
+        reason = why_never(recipe, engine) or ""
         return Candidate(number, asked, point, overrides, recipe, digest, engine, device, reason)

@@ -39,7 +39,7 @@ from .energy import meter_settings
 from .fitting import ONNX
 from .jobs import Job, Outcome, Subject
 from .locks import converting, measuring
-from .plan import MODELLED, RUNS_FOR_P99
+from .plan import MODELLED, RUNS_FOR_P99, digest_of
 from .shelf import find, folder_of, publish
 
 Say = Callable[[str], None]
@@ -211,7 +211,7 @@ def _energy(job: Job, profile: Profile, index: int, round_: str, stage: _Stage) 
     """Of one candidate, the meter's or the ledger's as the sweep decided; {} where none is wanted.
 
     Raises:
-        InputError: the meter could not tell, or the ledger, which reads ONNX, has another format before it.
+        InputError: the meter could not tell.
     """
     if not job.energy:
         return {}
@@ -222,12 +222,21 @@ def _energy(job: Job, profile: Profile, index: int, round_: str, stage: _Stage) 
         return {}
     folder = folder_of(job.shelf, job.subject.key)
     manifest = read_manifest(folder)
-    if manifest.format != ONNX:
-        raise InputError(
-            "objective energy: it is modelled in this sweep, and the ledger reads ONNX, not"
-            f" {manifest.format}"
-        )
-    return {MODELLED_ENERGY: modelled_energy(folder / manifest.entry, job.settings.batch)}
+    if manifest.format == ONNX:
+        return {MODELLED_ENERGY: modelled_energy(folder / manifest.entry, job.settings.batch)}
+    twin = _in_onnx(job, stage)
+    found = modelled_energy(twin / read_manifest(twin).entry, job.settings.batch)
+    return {MODELLED_ENERGY: dataclasses.replace(found, method=f"{found.method}, of the same model as ONNX")}
+
+
+def _in_onnx(job: Job, stage: _Stage) -> Path:
+    """The same model as ONNX, which is what the ledger reads: another trial's artifact, or made here."""
+    recipe = build_recipe(job.recipe, "recipe", [f"export.format={ONNX}", "gates=[]"])
+    twin = dataclasses.replace(job, subject=Subject(digest_of(recipe), job.subject.engine))
+    if find(twin.shelf, twin.subject.key) is None:
+        _convert(twin, recipe, job.before, stage)
+        publish(twin.shelf, twin.subject.key)
+    return folder_of(twin.shelf, twin.subject.key)
 
 
 def _outcome(
