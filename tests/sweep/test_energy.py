@@ -13,10 +13,13 @@ import pytest
 import paring_profiles.meters
 from paring.sweep import Plan, run
 from paring.sweep.energy import decided, meter_settings
-from paring.sweep.work import work
+from paring.sweep.jobs import Job, Outcome, Shelf, Subject
+from paring.sweep.work import KINDS, work
 from paring_profiles import memory
+from paring_profiles.energy import windows
 from paring_profiles.energy.meter import Availability, Refused
 from paring_profiles.sweep import recommend
+from paring_profiles.sweep.measures import Unresolved
 from paring_profiles.sweep.tables import markdown
 from paring_runtimes.errors import InputError, OutputError
 
@@ -46,6 +49,8 @@ def test_where_a_meter_is_present_every_energy_is_measured(
     here: Callable[[], Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("paring.sweep.energy.PATIENCE_S", 0.0)
+    monkeypatch.setattr(windows, "MOST_ROUNDS", windows.FEWEST_ROUNDS)
     monkeypatch.setattr(memory, "measure", lambda *_args, **_more: None)  # not looked at; seconds each
     made, pool = plan(SPACE, objectives=("energy", "size")), here()
     found = run(made, make_pool=lambda: pool)
@@ -111,6 +116,18 @@ def test_what_energy_cannot_be_is_said(
     assert decided(plan(SPACE, objectives=("energy",))).energy == "rapl"
     del two["rapl"]
     assert decided(plan(SPACE, objectives=("energy",))).energy == "modelled"
+
+
+def test_what_noise_hides_may_be_tried_again(
+    plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(_job: Job, _stage: object) -> Outcome:
+        raise Unresolved("it does not stand out")
+
+    monkeypatch.setitem(KINDS, "baseline", hidden)
+    made, subject = plan(SPACE), Subject("0" * 64, "onnxruntime")
+    found = work(Job("baseline", Shelf(""), made.settings(), subject, {}))
+    assert (found.state, found.lost, found.reason) == ("failed", True, "it does not stand out")
 
 
 def test_a_meter_is_told_as_profiles_take_it() -> None:

@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from paring_profiles.energy.windows import RESOLUTION_SHARE
 from paring_profiles.result import Candidate, Comparison, Profile
 from paring_profiles.statistics import bootstrap_percentiles
 from paring_profiles.sweep.result import Measure
 from paring_runtimes.errors import InputError
 
 TIMED = ("latency_relative", "latency_p50_ms", "latency_p99_ms", "throughput_per_s")
+
+
+class Unresolved(InputError):
+    """A figure that the machine's noise hides; a quieter moment may show it."""
 
 
 def timed_measures(profile: Profile, index: int, round_: str) -> dict[str, Measure]:
@@ -91,6 +96,7 @@ def metered_energy(profile: Profile, index: int, round_: str) -> Measure:
 
     Raises:
         InputError: the meter could not tell; with its reason.
+        Unresolved: it could, but the energy does not stand out from that of the idle machine.
     """
     found = profile.candidates[index].energies
     if not found:
@@ -98,6 +104,11 @@ def metered_energy(profile: Profile, index: int, round_: str) -> Measure:
         raise InputError(f"objective energy: {reasons or 'no meter measured it'}")
     [own] = found
     low, high = own.mj_ci95
+    if low <= RESOLUTION_SHARE * own.gross_mj:
+        raise Unresolved(
+            f"objective energy: {own.meter}: {own.mj:.3g} mJ an inference ({low:.3g} to {high:.3g}) does not"
+            " stand out from the idle machine: it takes a quieter one, or a larger --batch"
+        )
     method = f"{own.meter}: {own.covers}; batch {own.batch_size}, {own.method}"
     return Measure(own.mj, min(low, own.mj), max(high, own.mj), "mJ", "measured", method, round_)
 

@@ -20,6 +20,8 @@ from paring_runtimes.errors import InputError
 from .book import ASKED
 from .plan import AUTO, MODELLED, Plan
 
+PATIENCE_S = 60.0  # for a quiet machine: a meter sees all of it
+
 
 def decided(plan: Plan) -> Plan:
     """The plan with its energy decided: a meter's name, as for `paring profile --energy`, or "modelled".
@@ -48,6 +50,11 @@ def meter_settings(energy: str) -> dict[str, Any]:
     if name in ("", MODELLED):
         return {"energy": "none"}
     return {"energy": name, "energy_csv": choice or None} if name == EXTERNAL else {"energy": energy}
+
+
+def patience_s(energy: str) -> float:
+    """How long to wait for a quiet machine before measuring."""
+    return 0.0 if meter_settings(energy)["energy"] == "none" else PATIENCE_S
 
 
 def _before(folder: Path) -> str | None:

@@ -70,8 +70,8 @@ class Outcome:
     """What became of a job. Names as in `paring_profiles.sweep.Trial`.
 
     `of_finalists` are the measures of the final round by number of the trial; "baseline" is the baseline's.
-    `lost` says that the process was gone before it could tell: the job may be tried again. `log` is the end
-    of what a process wrote that failed.
+    `lost` says that the process was gone before it could tell, or the machine too loud for a meter: the job
+    may be tried again. `log` is the end of what a process wrote that failed.
     """
 
     state: str

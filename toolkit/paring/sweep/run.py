@@ -11,7 +11,7 @@ from paring_profiles.sweep import IMPOSSIBLE, Baseline, Sweep, Trial
 from paring_runtimes.errors import ParingError
 
 from .book import Book, check_folder
-from .energy import decided
+from .energy import decided, patience_s
 from .final_round import final_round
 from .jobs import Job, Outcome, Shelf, Subject
 from .locks import folder_of_one
@@ -21,7 +21,7 @@ from .pools import LocalPool, Pool
 from .shelf import check_storage, folder_of
 from .study import Study
 
-ATTEMPTS = 2  # of a trial whose process or worker was killed
+ATTEMPTS = 2  # of a trial whose process or worker was killed, or that noise hid
 Say = Callable[[str], None]
 MakePool = Callable[[], Pool]
 
@@ -149,6 +149,7 @@ class _Driver:
             before=None if base is None else base.right,
             right=self.points.answers_of(subject.key),
             allow=self.plan.allow,
+            patience_s=patience_s(self.energy),
         )
 
     def _settled(self, candidate: Candidate) -> bool:

@@ -21,7 +21,13 @@ from paring_profiles.sweep import (
     pack_answers,
     unpack_answers,
 )
-from paring_profiles.sweep.measures import metered_energy, modelled_energy, still_measures, timed_measures
+from paring_profiles.sweep.measures import (
+    Unresolved,
+    metered_energy,
+    modelled_energy,
+    still_measures,
+    timed_measures,
+)
 from paring_runtimes import read_manifest
 from paring_runtimes.errors import (
     EngineError,
@@ -76,6 +82,8 @@ def work(job: Job, say: Say = lambda stage: None) -> Outcome:
         found = KINDS[job.kind](job, stage)
     except GateError as error:
         found = Outcome("gate", str(error), stage.name)
+    except Unresolved as error:
+        found = Outcome("failed", str(error), stage.name, lost=True)
     except REFUSALS as error:
         found = Outcome("refused", str(error), stage.name)
     return dataclasses.replace(
@@ -211,6 +219,7 @@ def _energy(job: Job, profile: Profile, index: int, round_: str, stage: _Stage) 
     """Of one candidate, the meter's or the ledger's as the sweep decided; {} where none is wanted.
 
     Raises:
+        Unresolved: the machine is not quiet enough for the meter.
         InputError: the meter could not tell.
     """
     if not job.energy:
