@@ -13,6 +13,7 @@ import psutil
 from paring_profiles.result import Machine
 from paring_runtimes.errors import MissingExtraError
 
+DRIVER = Path("/proc/driver/nvidia")
 _TOOLS = ("paring", "onnxruntime", "onnxruntime-gpu", "numpy", "onnx", "psutil")
 
 
@@ -32,7 +33,24 @@ def describe() -> Machine:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         load_1m=round(psutil.getloadavg()[0], 2),
         virtualised="hypervisor" in flags if platform.machine() in ("x86_64", "AMD64") else None,
+        gpus=gpus(),
     )
+
+
+def gpus(driver: Path = DRIVER) -> list[str]:
+    """Return the names of NVIDIA's GPUs, in their driver's order, as its files on Linux tell them.
+
+    https://download.nvidia.com/XFree86/Linux-x86_64/460.80/README/procinterface.html; no library of the
+    driver is loaded. Other systems have no such files, and no name is told there.
+    """
+    found = []
+    for path in sorted(driver.glob("gpus/*/information")):
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue  # a container that may not read it
+        found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    return found
 
 
 @functools.cache

@@ -64,7 +64,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured. What cannot be read of another machine is None."""
+    """Where it was measured. What cannot be read of another machine is None.
+
+    `gpus` holds the names of NVIDIA's, each card's; it is empty where none is, or none can be read.
+    """
 
     cpu: str
     cores_physical: int | None
@@ -74,6 +77,7 @@ class Machine:
     python: str
     load_1m: float | None
     virtualised: bool | None = None
+    gpus: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

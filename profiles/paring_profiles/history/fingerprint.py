@@ -21,7 +21,7 @@ class Host:
     Two machines of one type are the same one here, as those of a cloud are. Kernel, Python and load are
     none of it: they change on a machine, and belong to the environment or to the noise. Memory counts in
     whole GiB, for a kernel keeps a little of it back, each version another little. What cannot be read of a
-    machine (one that is measured from another) is None.
+    machine (one that is measured from another) is None, and so are the `gpus` of one without.
     """
 
     cpu: str
@@ -30,11 +30,15 @@ class Host:
     memory_gib: int | None
     system: str
     virtualised: bool | None
+    gpus: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of all parts."""
-        return hashlib.sha256(as_json(asdict(self)).encode()).hexdigest()[:_DIGITS]
+        """The first 12 hexadecimal digits of the SHA-256 of all parts; of the GPUs where there are some."""
+        parts = asdict(self)
+        if self.gpus is None:  # as before GPUs were told
+            del parts["gpus"]
+        return hashlib.sha256(as_json(parts).encode()).hexdigest()[:_DIGITS]
 
 
 def host(machine: Machine) -> Host:
@@ -46,6 +50,7 @@ def host(machine: Machine) -> Host:
         memory_gib=None if machine.memory_bytes is None else round(machine.memory_bytes / _GIB),
         system=machine.system.partition("-")[0],
         virtualised=machine.virtualised,
+        gpus=", ".join(machine.gpus) or None,
     )
 
 

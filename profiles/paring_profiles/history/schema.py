@@ -108,8 +108,9 @@ CREATE INDEX results_of_artifact ON results (
 );
 """
 
-# The newest of a machine, which its spread is estimated from.
+# GPUs of a machine; an index for its newest rows, which its spread is estimated from.
 _SECOND = """
+ALTER TABLE machines ADD COLUMN gpus TEXT;
 CREATE INDEX results_of_machine ON results (machine, created_s, id);
 """
 

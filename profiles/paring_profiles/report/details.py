@@ -175,6 +175,7 @@ def machine_rows(machine: Machine) -> list[tuple[str, str]]:
         ("Processor", machine.cpu),
         ("Cores", f"{physical} physical, {logical} logical"),
         ("Memory", unknown if memory is None else quantities.in_bytes(memory)),
+        *([("GPU", ", ".join(machine.gpus))] if machine.gpus else []),
         ("System", machine.system),
         ("Virtual machine", virtual),
         ("Load before (1 min)", unknown if load is None else quantities.fixed(load, 2)),

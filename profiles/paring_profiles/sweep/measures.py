@@ -77,12 +77,13 @@ def still_measures(candidate: Candidate, batch: int) -> dict[str, Measure]:
 
 def quality_measures(quality: Mapping[str, Any] | None) -> dict[str, Measure]:
     """Of a manifest's quality; {} where accuracy was not measured."""
-    if quality is None or "after_ci95" not in quality:
+    if quality is None or not quality.get("after_ci95"):
         return {}
-    method = f"{quality['metric']} on {quality['samples']} images of {quality['data']}"
+    of = quality.get("data") or "unnamed data"
+    method = f"{quality.get('metric', 'accuracy')} on {quality.get('samples', 'some')} images of {of}"
     low, high = quality["after_ci95"]
     found = {"accuracy": Measure(quality["after"], low, high, "share", "measured", method)}
-    if "drop_ci95" in quality:
+    if quality.get("drop_ci95"):
         low, high = quality["drop_ci95"]
         value = quality["drop"]
         # The interval of few changed answers is moved towards them; it holds what was seen all the same.

@@ -122,6 +122,17 @@ def test_an_older_schema_is_brought_up_to_date(make, store, monkeypatch):
         assert connection.execute("SELECT x FROM results").fetchone() == ("new",)
 
 
+def test_a_store_of_before_gpus_were_told_goes_on(make, store, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        with writing(store):
+            pass
+    with sqlite3.connect(store) as connection:
+        assert "gpus" not in str(connection.execute("SELECT sql FROM sqlite_schema").fetchall())
+    add_profile(store, make(0, 8.0))
+    assert [row.host.gpus for row in query(store)] == [None]
+
+
 def test_a_migration_that_fails_changes_nothing(make, store, monkeypatch):
     add_profile(store, make(0, 8.0))
     broken = "ALTER TABLE results ADD COLUMN x TEXT;\nALTER TABLE absent ADD COLUMN x TEXT;\n"

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from xml.etree import ElementTree
 
 import pytest
 
 from paring_profiles.history import Limits, Selection, add_profile, regressions
+from paring_profiles.history.fingerprint import Host, as_json
 from paring_profiles.history.junit import write_junit
 from paring_profiles.history.sentences import sentence
 from paring_profiles.result import Settings
@@ -101,6 +103,20 @@ def test_another_machine_is_another_series(make, steady):
         "not comparable",
         "other machine's cpu (A CPU and Another CPU)",
     )
+
+
+def test_a_machine_with_a_gpu_is_another_one(make, steady):
+    here = make(0, 1.0).machine
+    add_profile(steady, make(7, 20.0, machine=dataclasses.replace(here, gpus=["NVIDIA T4", "NVIDIA T4"])))
+    ours, theirs = (c for c in regressions(steady, ALL).changes if c.figure == "latency")
+    assert ours.verdict == "no difference shown"
+    assert theirs.reason == "other machine's gpus (None and NVIDIA T4, NVIDIA T4)"
+
+
+def test_a_machine_without_a_gpu_keeps_the_fingerprint_that_stores_hold():
+    told = {"cpu": "A CPU", "cores_physical": 2, "cores_logical": 4, "memory_gib": 8, "system": "Linux"}
+    text = as_json({**told, "virtualised": False})
+    assert Host(**told, virtualised=False).fingerprint == hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def test_load_and_kernel_make_no_other_machine(make, steady):

@@ -127,3 +127,19 @@ def test_a_recommendation_among_stored_rows(store: Path) -> None:
 def test_a_store_without_fitting_rows_says_so(store: Path) -> None:
     with pytest.raises(InputError, match="no stored profile fits"):
         from_store(store, Selection(names=["nothing"]))
+
+
+def test_qualities_that_tell_little_are_shown_as_far_as_they_go(store: Path) -> None:
+    """Accuracy on data without a name; a perplexity, whose increase alone has an interval."""
+    bare = {"metric": "top-1 accuracy", "after": 0.7, "after_ci95": [0.68, 0.72], "samples": 500}
+    text = {
+        "metric": "perplexity", "before": 20.0, "after": 22.0, "increase": 0.1,
+        "increase_ci95": [0.09, 0.11], "samples": 64,
+    }  # fmt: skip
+    add_profile(store, profile(4, 1.0, 2000, 0.0, quality=bare))
+    add_profile(store, profile(5, 1.0, 2000, 0.0, quality=text))
+    figures = {one.name[:5]: one.figures for one in from_store(store, Selection()).variants}
+    assert figures["4-vit"]["accuracy"].method.endswith("on 500 images of unnamed data")
+    assert "drop" not in figures["4-vit"]
+    shown = figures["5-vit"]["perplexity"]
+    assert (shown.low, shown.value, shown.high) == pytest.approx((21.8, 22.0, 22.2))

@@ -149,4 +149,8 @@ def _show(found: list[Entry], store: Path) -> None:
     for fingerprint, host in seen.items():
         told = [(host.cores_physical, "cores"), (host.cores_logical, "threads"), (host.memory_gib, "GiB")]
         parts = [f"{count} {what}" for count, what in told if count is not None]
-        console.print(f"{fingerprint}  {', '.join([host.cpu, *parts, host.system])}", highlight=False)
+        parts += [host.gpus] if host.gpus else []
+        console.print(
+            f"{fingerprint}  {', '.join([host.cpu, *parts, host.system])}",
+            highlight=False,
+        )

@@ -66,9 +66,9 @@ def report(
 ) -> None:
     """Write the report of a sweep, or of what is stored: Pareto scatter, ranked table, assumptions."""
     if schema:
-        from paring_profiles.report.pareto import schema_text
+        from paring_profiles.report.pareto import report_schema
 
-        print(schema_text(), end="")
+        print_json(report_schema())
         return
     if output is None:
         raise typer.BadParameter("a folder is needed", param_hint="'--output' / '-o'")

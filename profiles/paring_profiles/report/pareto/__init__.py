@@ -24,7 +24,7 @@ from paring_profiles.report.pareto.imported import to_csv as imported_csv
 from paring_profiles.report.pareto.imported import with_imported
 from paring_profiles.report.pareto.markdown_file import markdown
 from paring_profiles.report.pareto.page import Report
-from paring_profiles.report.pareto.schema import report_schema, schema_text
+from paring_profiles.report.pareto.schema import report_schema
 from paring_profiles.whole import write_whole
 from paring_runtimes.errors import OutputError
 
@@ -44,7 +44,6 @@ __all__ = [
     "pictures_of",
     "render",
     "report_schema",
-    "schema_text",
     "to_csv",
     "to_json",
     "with_imported",

@@ -229,5 +229,6 @@ def _machine(row: Row) -> list[list[str]]:
         ["Processor", host.cpu],
         ["Cores", f"{host.cores_physical} physical, {host.cores_logical} logical"],
         ["Memory", f"{host.memory_gib} GiB"],
+        *([["GPU", host.gpus]] if host.gpus else []),
         ["System", host.system],
     ]

@@ -1,4 +1,4 @@
-"""What the report of many variants says, as plain data: `report.json`, whose schema is `report.schema.json`.
+"""What the report of many variants says, as plain data: `report.json`, see `schema` for its JSON Schema.
 
 Figures are in the reader's unit, which their axis names. Measured and modelled ones are axes apart.
 """
