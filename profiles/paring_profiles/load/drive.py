@@ -32,7 +32,8 @@ from paring_profiles.load.system import Ready, opened
 from paring_profiles.load.timeline import Timeline
 from paring_profiles.result import Machine
 
-CONFIRMATIONS = 4  # runs that may try to confirm a rate that was found, each slower than the one before
+CONFIRMATIONS = 5  # runs that may try to confirm a rate that was found, each slower than the one before
+FEWEST_BOUNDS = 60.0  # a run must last so many times its bound: in a short one no queue grows over it
 
 
 class Tell(Protocol):
@@ -138,19 +139,21 @@ def drive(
         )
         bench = _Bench(ready, module, conditions, energy, tell)
         plan = _plan(module, settings, ready, batch)
-        search, measured = _found(bench, plan) if settings.find_qps and module.BY_RATE else (None, None)
-        measured = measured or bench.measure(plan)
+        if settings.find_qps and module.BY_RATE:
+            search, measured = _found(bench, plan)
+        else:
+            search, measured = None, bench.measure(plan)
     return _conclude(name, scenario, bench, placement, search, measured)
 
 
 def _plan(module: Scenario, settings: LoadSettings, ready: Ready, batch: int) -> Plan:
     """Return as many queries as the percentile needs, or as were asked for."""
     needed = 1 if module.RANK is None else queries_needed(module.RANK / 100)
-    samples_per_s = settings.workers * batch / ready.call_s
-    likely = settings.duration_s * samples_per_s
+    likely = settings.duration_s * settings.workers * batch / ready.call_s
+    bound_s = (settings.latency_bound_ms or 0.0) / 1e3 if module.BY_RATE else 0.0
     return Plan(
         queries=settings.queries or needed,
-        seconds=settings.duration_s,
+        seconds=min(max(settings.duration_s, FEWEST_BOUNDS * bound_s), settings.max_seconds),
         likely=math.ceil(1.1 * likely),
         batch=batch,
         qps=settings.qps or 0.0,
@@ -158,11 +161,14 @@ def _plan(module: Scenario, settings: LoadSettings, ready: Ready, batch: int) ->
     )
 
 
-def _found(bench: _Bench, plan: Plan) -> tuple[Search, _Measured | None]:
-    """Look for the greatest rate, and confirm it by a watched run of other arrivals."""
+def _found(bench: _Bench, plan: Plan) -> tuple[Search, _Measured]:
+    """Look for the greatest rate, and confirm it by a watched run of other arrivals.
+
+    Where no rate keeps the bound, the slowest that was tried is run again, until that is plain.
+    """
 
     def probe(qps: float) -> Probe:
-        tried = replace(plan, qps=qps, most_over=_most_over(bench.scenario, plan, qps))
+        tried = _may_end_early(bench.scenario, plan, qps)
         timeline = bench.run(tried, f", {len(probes) + 1}. rate: {qps:.4g} queries/s")
         probes.append(qps)
         return summary.probe(timeline, qps, _told(bench, timeline, tried))
@@ -171,7 +177,8 @@ def _found(bench: _Bench, plan: Plan) -> tuple[Search, _Measured | None]:
     ready, settings = bench.ready, bench.conditions.settings
     search = find_rate(probe, settings.workers * plan.batch / ready.call_s)
     if search.qps is None:
-        return search, None
+        slowest = min(probe.qps for probe in search.probes)
+        return search, bench.measure(_may_end_early(bench.scenario, plan, slowest))
     every, qps, failed = list(search.probes), search.qps, search.failed_qps
     for number in range(CONFIRMATIONS):
         measured = bench.measure(replace(plan, qps=qps, seed=plan.seed + 1 + number))
@@ -179,14 +186,15 @@ def _found(bench: _Bench, plan: Plan) -> tuple[Search, _Measured | None]:
         every.append(summary.probe(measured.timeline, qps, told))
         if told.valid:
             return Search(qps, failed, every), measured
-        failed, qps = qps, qps / (1 + PRECISION) ** 2
+        failed, qps = qps, qps / (1 + PRECISION) ** (2 << number)
     return Search(None, failed, every), measured
 
 
-def _most_over(module: Scenario, plan: Plan, qps: float) -> int:
-    """Return how many queries may be over at most, whatever number of them arrives."""
+def _may_end_early(module: Scenario, plan: Plan, qps: float) -> Plan:
+    """Return a plan that ends once more queries are over than may be, whatever number of them arrives."""
     likely = max(plan.queries, math.ceil(plan.seconds * qps))
-    return max(0, over_allowed((module.RANK or 0.0) / 100, math.ceil(1.2 * likely) + 10))
+    most_over = over_allowed((module.RANK or 0.0) / 100, math.ceil(1.2 * likely) + 10)
+    return replace(plan, qps=qps, most_over=max(0, most_over))
 
 
 def _told(bench: _Bench, timeline: Timeline, plan: Plan) -> Verdict:

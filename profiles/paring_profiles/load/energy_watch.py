@@ -18,7 +18,7 @@ from paring_profiles.energy import windows
 from paring_profiles.energy.choose import choose
 from paring_profiles.energy.meter import Mark, Meter
 from paring_profiles.energy.summary import summarise
-from paring_profiles.energy.windows import Rounds, Window
+from paring_profiles.energy.windows import FEWEST_ROUNDS, Rounds, Window
 from paring_profiles.load.result import LoadSettings
 from paring_profiles.result import Energy, MeterState, Settings
 from paring_profiles.statistics import Series
@@ -61,7 +61,7 @@ class EnergyWatch:
         if not self._meters:
             yield lambda: None
             return
-        window_s = max(windows.needed_s(meter) for meter in self._meters.values())
+        window_s = self._window_s()
         with ExitStack() as stack:
             for meter in self._meters.values():
                 stack.enter_context(meter)
@@ -75,6 +75,9 @@ class EnergyWatch:
             found.append(Reading(before, within, self._idle(settle_s, window_s)))
             for meter in self._meters.values():
                 meter.wait_for(meter.mark())
+
+    def _window_s(self) -> float:
+        return max(windows.needed_s(meter) for meter in self._meters.values())
 
     def _idle(self, settle_s: float, window_s: float) -> tuple[Marks, Marks]:
         time.sleep(settle_s)
@@ -98,6 +101,12 @@ class EnergyWatch:
             if read is None:
                 continue
             rounds = _rounds(read, meter_name, done_s + begin_s)
+            if (count := len(rounds.loads[0])) < FEWEST_ROUNDS:
+                why_not = (
+                    f"{count} windows of {self._window_s():g} s lie within the run, {FEWEST_ROUNDS} needed"
+                )
+                states.append(MeterState(meter_name, meter.facts.covers, why_not))
+                continue
             made = summarise(meter_name, meter, rounds, (1, None), [name], self._seed)
             told = MeterState(meter_name, meter.facts.covers, made.refused, list(made.said))
             states.append(told)

@@ -19,7 +19,7 @@ class LoadSettings:
 
     Attributes:
         scenarios: names, see `scenarios.scenarios`; one run for each artifact and scenario.
-        duration_s: a run lasts at least so long.
+        duration_s: a run lasts at least so long; of server also 60 times its bound, so that queues show.
         queries: and has at least so many queries (offline: samples); None for as many as the scenario's
             percentile needs, see `early_stopping`.
         max_seconds: a run ends here, whatever is missing.
