@@ -245,20 +245,16 @@ def _conclude(
 
 
 def _noise(bench: _Bench, placement: Placement, measured: _Measured) -> list[str]:
-    settings, here = bench.conditions.settings, bench.conditions.machine
-    usable = float(len(placement.cpus) or here.cores_logical or 1)
-    said = noise.in_surroundings(
-        settings.threads * settings.workers, usable, here.load_1m, here.cores_logical
-    )
+    said, timeline = [], measured.timeline
     if not bench.ready.settled:
         said.append(f"{bench.ready.warmup_runs} warm-up runs did not settle.")
     if placement.astray:
         said.append(f"{placement.astray} of {placement.threads} threads may run on other CPUs too.")
-    timeline = measured.timeline
-    if timeline.seconds >= settings.max_seconds:
-        said.append(f"The run was ended at {settings.max_seconds:g} s.")
+    if timeline.seconds >= (longest := bench.conditions.settings.max_seconds):
+        said.append(f"The run was ended at {longest:g} s.")
     if bench.scenario.RANK is not None and not bench.scenario.BY_RATE:
-        said += noise.in_series(summary.latencies_ms(timeline), "Latencies")
+        found = noise.in_series(summary.latencies_ms(timeline), "")
+        said += [sentence.removeprefix(": ").capitalize() for sentence in found]
     return said + measured.noise
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paring_profiles.statistics import Series
+from paring_runtimes.errors import ArtifactError
 
 DIGITS = 3
 _HALF_BITS = 10  # 2^11 steps hold 2 x 10^3 values: three significant digits
@@ -25,19 +26,38 @@ _HALF = 1 << _HALF_BITS
 LONGEST_NS = 3_600_000_000_000  # an hour
 _BUCKETS = LONGEST_NS.bit_length() - _HALF_BITS
 _COUNTS = (_BUCKETS + 1) * _HALF
+_HEAD = ">IIIIQQd"
 _PLAIN, _COMPRESSED = 0x1C849303 | 0x10, 0x1C849304 | 0x10  # what the two parts of the text begin with
 
 
 class Histogram:
-    """Counts of latencies.
+    """Counts of latencies, by step."""
 
-    Args:
-        latencies_ms: values, ms; those beyond an hour count as an hour.
-    """
+    def __init__(self, counts: NDArray[np.int64]) -> None:
+        self.counts = counts
 
-    def __init__(self, latencies_ms: Series) -> None:
+    @classmethod
+    def of(cls, latencies_ms: Series) -> Histogram:
+        """Count values, ms; those beyond an hour count as an hour."""
         whole = np.clip(np.rint(latencies_ms * 1e6), 0, LONGEST_NS).astype(np.int64)
-        self.counts: NDArray[np.int64] = np.bincount(_index(whole), minlength=_COUNTS)
+        return cls(np.bincount(_index(whole), minlength=_COUNTS))
+
+    @classmethod
+    def read(cls, text: str) -> Histogram:
+        """Read what `encoded` wrote.
+
+        Raises:
+            ArtifactError: it is something else.
+        """
+        try:
+            data = zlib.decompress(base64.b64decode(text, validate=True)[8:])
+            head = struct.unpack_from(_HEAD, data)
+            counts = _unpacked(data[struct.calcsize(_HEAD) :])
+        except (ValueError, zlib.error, struct.error, IndexError) as error:
+            raise ArtifactError(f"a histogram of latencies is damaged: {error}") from error
+        if (head[0], *head[2:]) != (_PLAIN, 0, DIGITS, 1, LONGEST_NS, 1.0):
+            raise ArtifactError("a histogram of latencies has other steps than those of paring")
+        return cls(counts)
 
     def percentile_ms(self, rank: float) -> float:
         """Return the highest value of the step that holds a percentile (0 to 100), ms."""
@@ -55,7 +75,7 @@ class Histogram:
     def encoded(self) -> str:
         """Return the HdrHistogram libraries' compressed V2 text (base64), values in ns."""
         counts = _packed(self.counts)
-        head = struct.pack(">IIIIQQd", _PLAIN, len(counts), 0, DIGITS, 1, LONGEST_NS, 1.0)
+        head = struct.pack(_HEAD, _PLAIN, len(counts), 0, DIGITS, 1, LONGEST_NS, 1.0)
         packed = zlib.compress(head + counts)
         return base64.b64encode(struct.pack(">II", _COMPRESSED, len(packed)) + packed).decode()
 
@@ -85,6 +105,23 @@ def _packed(counts: NDArray[np.int64]) -> bytes:
         out += _leb128(int(counts[index]))
         last = index
     return bytes(out)
+
+
+def _unpacked(data: bytes) -> NDArray[np.int64]:
+    """Return the counts that `_packed` wrote."""
+    counts = np.zeros(_COUNTS, dtype=np.int64)
+    index = shift = rest = 0
+    for byte in data:
+        rest |= (byte & 0x7F) << shift
+        shift += 7
+        if byte >= 0x80:
+            continue
+        value = (rest >> 1) ^ -(rest & 1)
+        if value > 0:
+            counts[index] = value
+        index += 1 if value >= 0 else -value
+        shift = rest = 0
+    return counts
 
 
 def _leb128(value: int) -> bytes:

@@ -290,4 +290,5 @@ class LoadResult:
     tools: dict[str, str]
     artifacts: list[Artifact]
     runs: list[LoadRun]
+    noise: list[str] = field(default_factory=list)  # of the machine before the runs
     schema_version: int = SCHEMA_VERSION

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from paring_profiles import machine
+from paring_profiles import machine, noise
 from paring_profiles.candidates import artifact_digest, default_names, size_bytes
 from paring_profiles.generation.measure import is_generative
 from paring_profiles.load import pinning, starts
@@ -77,6 +77,12 @@ def load_test(
         tools=machine.tool_versions(),
         artifacts=artifacts,
         runs=runs,
+        noise=noise.in_surroundings(
+            settings.threads * settings.workers,
+            len(cpus) or machine.usable_cores(),
+            conditions.machine.load_1m,
+            conditions.machine.cores_logical,
+        ),
     )
 
 

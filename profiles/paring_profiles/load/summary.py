@@ -28,7 +28,7 @@ def latencies_ms(timeline: Timeline) -> Series:
 def summarise(timeline: Timeline, seed: int) -> Latencies:
     """Return what is told of all latencies of a run."""
     latencies = latencies_ms(timeline)
-    ordered, histogram = np.sort(latencies), Histogram(latencies)
+    ordered, histogram = np.sort(latencies), Histogram.of(latencies)
     waiting = (timeline.taken - timeline.due)[~np.isnan(timeline.taken)] * 1e3
     return Latencies(
         queries=len(latencies),
@@ -99,7 +99,7 @@ def probe(timeline: Timeline, qps: float, told: Verdict) -> Probe:
         queries=len(latencies),
         over=told.over,
         over_allowed=told.over_allowed,
-        p99_ms=Histogram(latencies).percentile_ms(99.0),
+        p99_ms=Histogram.of(latencies).percentile_ms(99.0),
         passed=told.valid,
         hopeless=timeline.hopeless,
     )
