@@ -20,7 +20,7 @@ ALL = ("single_stream", "multi_stream", "server", "offline")
 @pytest.fixture(scope="module")
 def found(convnet_artifact):
     """An artifact through all scenarios."""
-    settings = replace(QUICK, scenarios=ALL, qps=400.0, latency_bound_ms=1000.0, samples_per_query=3)
+    settings = replace(QUICK, scenarios=ALL, qps=100.0, latency_bound_ms=10.0, samples_per_query=3)
     return load_test([convnet_artifact], settings)
 
 
@@ -36,8 +36,8 @@ def test_an_artifact_runs_in_every_scenario(found):
         assert len(run.latency.points) == run.latency.queries
     assert (single.judged, multi.judged, server.judged, offline.judged) == (90.0, 99.0, 99.0, None)
     assert (multi.samples, multi.calls) == (3 * multi.queries, {"3": multi.queries})
-    assert server.qps == 400.0
-    assert server.verdict.why_not == [f"{server.queries} queries, 459 needed"]
+    assert server.qps == 100.0
+    assert f"{server.queries} queries, 459 needed" in server.verdict.why_not
     assert (offline.latency, offline.queries) == (None, 1)
     assert offline.calls == {"1": offline.samples}
     low, high = offline.throughput_ci95_per_s

@@ -70,13 +70,13 @@ def test_arrivals_wait_for_nobody_and_nobody_is_early():
 
 def test_a_server_puts_waiting_queries_together():
     sleeper = Sleeper(0.02)
-    timeline = made("server", [sleeper], Plan(queries=1, seconds=0.4, likely=1, batch=8, qps=300.0))
+    timeline = made("server", [sleeper], Plan(queries=1, seconds=0.2, likely=1, batch=8, qps=300.0))
     sizes = [count for _, count in sleeper.calls]
     assert max(sizes) <= 8
     assert np.mean(sizes[2:-1]) > 3, "20 ms at 300 queries a second are 6 queries"
     assert [first for first, _ in sleeper.calls] == list(np.cumsum([0, *sizes[:-1]]))
     assert sum(size * count for size, count in timeline.calls.items()) == timeline.count
-    alone = made("server", [Sleeper(0.02)], Plan(queries=1, seconds=0.4, likely=1, qps=300.0))
+    alone = made("server", [Sleeper(0.02)], Plan(queries=1, seconds=0.2, likely=1, qps=300.0))
     assert latencies_ms(alone).max() > 2 * latencies_ms(timeline).max()
 
 
