@@ -126,7 +126,7 @@ def measure_here(request: Mapping[str, Any]) -> MemoryUse:
 
     engine = request.get("engine")
     with suppress(ImportError):  # `load` says what is missing
-        importlib.import_module(_library(request["path"], engine))  # no part of loading an artifact
+        importlib.import_module(library(request["path"], engine))  # no part of loading an artifact
     before = _resident_bytes()
     _forget_peak()
     begin = time.perf_counter_ns()
@@ -139,7 +139,7 @@ def measure_here(request: Mapping[str, Any]) -> MemoryUse:
     return MemoryUse(max(0, _peak_bytes() - before), load_ms)
 
 
-def _library(path: str, engine: str | None) -> str:
+def library(path: str, engine: str | None) -> str:
     """The module that an engine's library is imported by: `LIBRARY` of the engine, or its name."""
     known = engines()
     if engine is None and Path(path).is_dir():

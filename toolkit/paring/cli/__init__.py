@@ -23,8 +23,8 @@ from .. import __version__
 from .output import errors, wants_json
 
 COMMANDS = (
-    "convert", "recover", "profile", "compare", "history", "run", "generate", "filter_layers", "needle",
-    "accuracy", "must_drop_budgets", "shift_layers", "mixture_costs", "spike_coverage",
+    "convert", "recover", "profile", "load_test", "compare", "history", "run", "generate", "filter_layers",
+    "needle", "accuracy", "must_drop_budgets", "shift_layers", "mixture_costs", "spike_coverage",
     "inspect", "lint_tensorrt", "ledger", "calibrate_model", "import", "plan", "simulate", "sweep",
     "recommend", "report", "serve", "list", "doctor", "demo", "recipe",
 )  # fmt: skip

@@ -93,7 +93,7 @@ def profile(
         "max_seconds": max_seconds,
         "seed": seed,
         "dims": dimensions(dim or []),
-        "values": _numbers(value or []),
+        "values": numbers(value or []),
         "prompt_tokens": tuple(prompt_tokens or [128]),
         "new_tokens": new_tokens,
         "text": None if text is None else str(text),
@@ -266,7 +266,7 @@ def _file(item: str) -> str:
     return item.removeprefix("onnx:")
 
 
-def _numbers(items: list[str]) -> dict[str, float]:
+def numbers(items: list[str]) -> dict[str, float]:
     """Numbers that inputs hold, from `NAME=NUMBER`."""
     found = {}
     for item in items:
