@@ -238,16 +238,25 @@ def test_the_command_prints_its_address_and_ends_at_an_interrupt(place: Path) ->
         str(place / "store.sqlite"),
     ]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+        # Tests that run in a shell's background have it ignored, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as run:
-        assert run.stdout is not None
-        line = run.stdout.readline()
-        assert line.startswith(f"serving   http://{ADDRESS}:")
-        port = int(line.split(":")[2].partition("/")[0])
-        connection = http.client.HTTPConnection(ADDRESS, port, timeout=PATIENCE_S)
-        connection.request("GET", "/")
-        assert connection.getresponse().status == 200
-        connection.close()
-        run.send_signal(signal.SIGINT)
-        assert run.wait(PATIENCE_S) == 0
-        assert "Traceback" not in run.communicate()[1]
+        try:
+            assert run.stdout is not None
+            line = run.stdout.readline()
+            assert line.startswith(f"serving   http://{ADDRESS}:")
+            port = int(line.split(":")[2].partition("/")[0])
+            connection = http.client.HTTPConnection(ADDRESS, port, timeout=PATIENCE_S)
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+            connection.close()
+            run.send_signal(signal.SIGINT)
+            assert run.wait(PATIENCE_S) == 0
+            assert "Traceback" not in run.communicate()[1]
+        finally:
+            run.kill()
