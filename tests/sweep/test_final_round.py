@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +90,24 @@ def test_a_noisy_round_is_timed_once_more_when_the_machine_is_quiet(sweep: Calla
     assert [job.patience_s for job in pool.jobs] == [0.0, PATIENCE_S]
     assert (half_of(book), book.notes) == (0.01, [])
     assert sweep()[1].jobs == []
+
+
+def test_the_latency_in_milliseconds_counts_too(sweep: Callable[..., Any], tmp_path: Path) -> None:
+    wide = {"latency_p50_ms": Measure(8.0, 4.0, 9.0, "ms", "measured", "given")}
+    sweep(outcome(0.01))
+    for number in (0, 1):  # their own rounds: 8.0 (7.9 to 8.1) ms
+        file = tmp_path / "sweep" / "trials" / f"{number}.json"
+        told = json.loads(file.read_text())
+        own = {**told["measures"]["latency_relative"], "value": 8.0, "low": 7.9, "high": 8.1, "unit": "ms"}
+        told["measures"]["latency_p50_ms"], told["final"] = own, {}
+        file.write_text(json.dumps(told))
+    both = {**figure(0.01), **wide}
+    loud = Outcome("complete", of_finalists=dict.fromkeys(("0", "1", "baseline"), both), noise=[LOUD])
+    near = {**figure(0.01), "latency_p50_ms": Measure(8.0, 7.85, 8.2, "ms", "measured", "given")}
+    calm = Outcome("complete", of_finalists=dict.fromkeys(("0", "1", "baseline"), near))
+    book, pool = sweep(loud, calm)
+    assert len(pool.jobs) == 2
+    assert book.notes == []  # 0.35 ms are wider than 0.2 ms, and narrow still
 
 
 def test_one_that_stays_noisy_is_told_and_timed_again_by_the_same_command(sweep: Callable[..., Any]) -> None:

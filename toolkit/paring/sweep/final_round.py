@@ -23,9 +23,10 @@ MakeJob = Callable[[str, Subject, Recipe, str], Job]
 Say = Callable[[str], None]
 Finals = Mapping[str, Mapping[str, Measure]]  # by number of the trial
 Width = Callable[[Finals], float]
-LATENCY = "latency_relative"
+LATENCIES = ("latency_relative", "latency_p50_ms")  # what constraints are of, whatever the objectives
 FEWEST = 2  # one candidate alone was timed against the baseline already
 WIDENED = 1.5  # times as wide as their own round's are, and intervals decide nothing any more
+NARROW = 0.03  # of the figure: an interval that decides what there is to decide
 PATIENCE_S = 60.0  # for a quiet machine, before a noisy round is timed once more
 ADVICE = "it was noisy; the same command again times it once more, and nothing else"
 
@@ -45,7 +46,7 @@ def final_round(plan: Plan, book: Book, pool: Pool, make_job: MakeJob, progress:
         if len(wanted) < FEWEST or (same and title + ADVICE not in book.notes):
             continue
         progress(f"{title}{len(wanted)} trials of the front in turns")
-        width = partial(_width, wanted, {LATENCY, *(one.measure for one in book.objectives)})
+        width = partial(_width, wanted, {*LATENCIES, *(one.measure for one in book.objectives)})
         job = _job(plan, make_job, wanted, baseline)
         found = _timed(pool, job, plan.timeout_s, width, partial(_tell, progress, title))
         if same and _no_better(found, wanted, width):
@@ -87,14 +88,21 @@ def _timed(pool: Pool, job: Job, timeout_s: float, width: Width, say: Say) -> Ou
 
 
 def _width(wanted: Sequence[Trial], measures: Set[str], finals: Finals) -> float:
-    """How wide the intervals of some measures are, against those of the trials' own rounds: the median."""
-    ratios = []
-    for trial in wanted:
-        for name in measures:
+    """How wide the intervals of the measure that suffered most are, against those of the trials' own rounds.
+
+    Of each measure it is the median over trials. An own interval counts as `NARROW` at least: what is a
+    little wider than a very narrow one decides still.
+    """
+    widest = 0.0
+    for name in measures:
+        ratios = []
+        for trial in wanted:
             own, last = trial.measures.get(name), finals[str(trial.number)].get(name)
-            if own is not None and last is not None and own.high > own.low:
-                ratios.append((last.high - last.low) / (own.high - own.low))
-    return median(ratios) if ratios else 0.0
+            if own is not None and last is not None and own.value:
+                before = max(own.high - own.low, NARROW * abs(own.value))
+                ratios.append((last.high - last.low) / before)
+        widest = max(widest, median(ratios) if ratios else 0.0)
+    return widest
 
 
 def _no_better(found: Outcome, wanted: Sequence[Trial], width: Width) -> bool:
