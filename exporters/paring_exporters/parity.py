@@ -104,12 +104,12 @@ class Parity:
             where = f"case {bad.name} (batch {bad.batch}, {bad.image_size[0]}x{bad.image_size[1]}), output"
             if bad.non_finite:
                 return f"{where} {bad.non_finite}"
+            found = f"max abs {bad.max_abs:.3g}, max rel {bad.max_rel:.3g}, cosine {bad.cosine:.6f}"
             if self.min_snr_db is not None:
-                return f"{where} {bad.worst_output}: signal-to-noise ratio below {self.min_snr_db:g} dB"
-            return (
-                f"{where} {bad.worst_output}: max abs {bad.max_abs:.3g}, max rel {bad.max_rel:.3g}, cosine"
-                f" {bad.cosine:.6f}; allowed atol {self.atol:g} + rtol {self.rtol:g}"
-            )
+                least = f"below {self.min_snr_db:g} dB"
+                return f"{where} {bad.worst_output}: signal-to-noise ratio {least} ({found})"
+            allowed = f"atol {self.atol:g} + rtol {self.rtol:g}"
+            return f"{where} {bad.worst_output}: {found}; allowed {allowed}"
         if not self.passed:
             return f"{self.ties} of {self.samples} samples were ties, {MAX_TIES[self.precision]:.0%} allowed"
         return None

@@ -63,7 +63,7 @@ def counts(sweep: Sweep) -> str:
     beside = f", and {never} point{'s' * (never > 1)} that cannot be" if never else ""
     places = Counter(one.place for one in sweep.front)
     ahead = ", ".join(f"{places[place]} {place}" for place in ("on", "maybe", "dominated") if places[place])
-    again = f", taken up {sweep.resumed} times" if sweep.resumed else ""
+    again = f", taken up again ({sweep.resumed} x)" if sweep.resumed else ""
     return (
         f"{found.total()} trials: {listed or 'none'}{beside}; on the front: {ahead or 'none'};"
         f" {sweep.seconds:.0f} s{again}"

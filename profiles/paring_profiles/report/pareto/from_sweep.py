@@ -76,7 +76,7 @@ def from_sweep(
 
 
 def _sentences(sweep: Sweep, variants: Sequence[Variant]) -> list[str]:
-    again = f", taken up again {sweep.resumed} times" if sweep.resumed else ""
+    again = f", taken up again ({sweep.resumed} x)" if sweep.resumed else ""
     running = "It is still running. " if sweep.state == "running" else ""
     space = "" if sweep.points is None else f" of a space of {sweep.points:,} points"
     took = quantities.fixed(sweep.seconds, 0)
