@@ -15,7 +15,7 @@ from paring_profiles.load import memory_watch, pinning, summary
 from paring_profiles.load.early_stopping import over_allowed, queries_needed
 from paring_profiles.load.energy_watch import EnergyWatch, Reading
 from paring_profiles.load.find_rate import PRECISION, find_rate
-from paring_profiles.load.interference import Interference
+from paring_profiles.load.interference import Interference, late_takers
 from paring_profiles.load.memory_watch import MemoryWatch
 from paring_profiles.load.parts import rate_ci95
 from paring_profiles.load.result import (
@@ -149,7 +149,7 @@ def drive(
 
 def _plan(module: Scenario, settings: LoadSettings, ready: Ready, batch: int) -> Plan:
     """Return as many queries as the percentile needs, or as were asked for."""
-    needed = 1 if module.RANK is None else queries_needed(module.RANK / 100)
+    needed = 1 if module.RANK is None else queries_needed(module.RANK / 100, module.OVER)
     likely = settings.duration_s * settings.workers * batch / ready.call_s
     bound_s = (settings.latency_bound_ms or 0.0) / 1e3 if module.BY_RATE else 0.0
     return Plan(
@@ -263,6 +263,8 @@ def _noise(bench: _Bench, placement: Placement, measured: _Measured) -> list[str
     if bench.scenario.RANK is not None and not bench.scenario.BY_RATE:
         found = noise.in_series(summary.latencies_ms(timeline), "")
         said += [sentence.removeprefix(": ").capitalize() for sentence in found]
+    if bench.scenario.BY_RATE:
+        said += late_takers(timeline, bench.conditions.settings.workers)
     return said + measured.noise
 
 

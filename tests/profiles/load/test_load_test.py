@@ -85,8 +85,8 @@ def test_workers_and_their_engines_run_where_they_are_told(mlp):
 
 
 def test_the_greatest_rate_is_found_and_confirmed(mlp, monkeypatch):
-    monkeypatch.setattr(drive, "FEWEST_BOUNDS", 8.0)
-    settings = replace(QUICK, scenarios=("server",), find_qps=True, latency_bound_ms=40.0, queries=None)
+    monkeypatch.setattr(drive, "FEWEST_BOUNDS", 6.0)
+    settings = replace(QUICK, scenarios=("server",), find_qps=True, latency_bound_ms=40.0, queries=662)
     (run,) = load_test([mlp(150, "m.onnx", batch=1)], settings).runs
     assert run.search.qps == run.qps
     assert run.verdict.valid

@@ -15,6 +15,7 @@ TITLE = "Offline"
 WHAT = "all samples are there at once"
 RANK = None
 BY_RATE = False
+OVER = 1
 
 
 def refuse(_settings: LoadSettings) -> str | None:
