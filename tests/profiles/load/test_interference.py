@@ -11,7 +11,12 @@ import pytest
 from paring_profiles.load.interference import Interference, late_takers
 from paring_profiles.load.timeline import Timeline
 
-BUSY = "import os, time\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nend = time.time() + 20\nwhile time.time() < end: pass"
+BUSY = """
+import os, time
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+end = time.time() + 20
+while time.time() < end: pass
+"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
