@@ -31,6 +31,7 @@ from paring_profiles.load.scenarios import Plan, Scenario, find
 from paring_profiles.load.system import Ready, opened
 from paring_profiles.load.timeline import Timeline
 from paring_profiles.result import Machine
+from paring_runtimes.errors import InputError
 
 TRIES = 2  # runs of a rate before it is given up
 CONFIRMATIONS = 10  # runs that may try to confirm a rate that was found; given up, it is lowered ever more
@@ -76,11 +77,19 @@ class _Bench:
     tell: Tell
 
     def run(self, plan: Plan, more: str = "") -> Timeline:
-        """Make the load, and nothing beside."""
+        """Make the load, and nothing beside.
+
+        Raises:
+            InputError: the run was over before anything was answered.
+        """
+        settings = self.conditions.settings
         with latency.without_collection():
-            return self.scenario.run(
-                self.ready.system, self.conditions.settings, plan, lambda done: self.tell(done, more)
+            made = self.scenario.run(self.ready.system, settings, plan, lambda done: self.tell(done, more))
+        if made.answered() == 0:
+            raise InputError(
+                f"max_seconds: nothing was answered within {settings.max_seconds:g} s: allow more"
             )
+        return made
 
     def measure(self, plan: Plan) -> _Measured:
         """Make the load, watched."""
@@ -180,8 +189,10 @@ def _found(bench: _Bench, plan: Plan) -> tuple[Search, _Measured]:
                 break
         return every[-1]
 
-    ready, settings = bench.ready, bench.conditions.settings
-    search = find_rate(probe, settings.workers * plan.batch / ready.call_s)
+    settings = bench.conditions.settings
+    guess = settings.workers * plan.batch / bench.ready.call_s
+    _check_time(bench.scenario, settings, guess)
+    search = find_rate(probe, guess)
     if search.qps is None:
         slowest = min(one.qps for one in every)
         measured = bench.measure(_may_end_early(bench.scenario, plan, slowest))
@@ -196,6 +207,16 @@ def _found(bench: _Bench, plan: Plan) -> tuple[Search, _Measured]:
         if number % TRIES == TRIES - 1:
             failed, qps = qps, qps / (1 + PRECISION) ** (1 + number)
     return Search(None, failed, every), measured
+
+
+def _check_time(module: Scenario, settings: LoadSettings, guess_qps: float) -> None:
+    """Check that a run of a search can have the queries that it needs at all."""
+    fewest = queries_needed((module.RANK or 0.0) / 100, 0)
+    if fewest > guess_qps * settings.max_seconds:
+        raise InputError(
+            f"find_qps: {fewest} queries take some {fewest / guess_qps:.0f} s here, and a run may last "
+            f"{settings.max_seconds:g} s: allow more by --max-duration"
+        )
 
 
 def _may_end_early(module: Scenario, plan: Plan, qps: float) -> Plan:

@@ -53,5 +53,6 @@ def run(system: System, settings: LoadSettings, plan: Plan, say: Say) -> Timelin
             say(first / total)
 
     system.work(answer)
-    timeline.seconds = float(np.nanmax(timeline.done))
+    answered = timeline.done[~np.isnan(timeline.done)]
+    timeline.seconds = float(answered.max()) if len(answered) else 0.0
     return timeline
