@@ -33,6 +33,7 @@ from paring_profiles.load.timeline import Timeline
 from paring_profiles.result import Machine
 from paring_runtimes.errors import InputError
 
+PROBE_SECONDS = 30.0
 TRIES = 2  # runs of a rate before it is given up
 CONFIRMATIONS = 10  # runs that may try to confirm a rate that was found; given up, it is lowered ever more
 FEWEST_BOUNDS = 60.0  # a run must last so many times its bound: in a short one no queue grows over it
@@ -220,10 +221,15 @@ def _check_time(module: Scenario, settings: LoadSettings, guess_qps: float) -> N
 
 
 def _may_end_early(module: Scenario, plan: Plan, qps: float) -> Plan:
-    """Return a plan that ends once more queries are over than may be, whatever number of them arrives."""
-    likely = max(plan.queries, math.ceil(plan.seconds * qps))
+    """Return the plan of a probe: it ends once more queries are over than may be, however many arrive.
+
+    At low rates it has as many queries as come in `PROBE_SECONDS`, or those that show anything at all.
+    """
+    fewest = queries_needed((module.RANK or 0.0) / 100, 0)
+    queries = min(plan.queries, max(fewest, math.ceil(qps * PROBE_SECONDS)))
+    likely = max(queries, math.ceil(plan.seconds * qps))
     most_over = over_allowed((module.RANK or 0.0) / 100, math.ceil(1.2 * likely) + 10)
-    return replace(plan, qps=qps, most_over=max(0, most_over))
+    return replace(plan, qps=qps, queries=queries, most_over=max(0, most_over))
 
 
 def _told(bench: _Bench, timeline: Timeline, plan: Plan) -> Verdict:
