@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paring_profiles.load import LoadSettings, drive, load_test, page_cache
+from paring_profiles.load import LoadSettings, drive, find_rate, load_test, page_cache
 from paring_profiles.load.result import LoadResult
 from paring_profiles.records import decode
 from paring_runtimes.errors import InputError
@@ -86,6 +86,7 @@ def test_workers_and_their_engines_run_where_they_are_told(mlp):
 
 def test_the_greatest_rate_is_found_and_confirmed(mlp, monkeypatch):
     monkeypatch.setattr(drive, "FEWEST_BOUNDS", 4.0)
+    monkeypatch.setattr(find_rate, "PRECISION", 0.5)
     settings = replace(QUICK, scenarios=("server",), find_qps=True, latency_bound_ms=30.0, queries=459)
     (run,) = load_test([mlp(60, "m.onnx", batch=1)], settings).runs
     assert run.search.qps == run.qps
