@@ -15,7 +15,7 @@ from paring_profiles.load import memory_watch, pinning, summary
 from paring_profiles.load.early_stopping import over_allowed, queries_needed
 from paring_profiles.load.energy_watch import EnergyWatch, Reading
 from paring_profiles.load.find_rate import PRECISION, find_rate
-from paring_profiles.load.interference import Interference
+from paring_profiles.load.interference import Interference, late_takers
 from paring_profiles.load.memory_watch import MemoryWatch
 from paring_profiles.load.parts import rate_ci95
 from paring_profiles.load.result import (
@@ -31,7 +31,9 @@ from paring_profiles.load.scenarios import Plan, Scenario, find
 from paring_profiles.load.system import Ready, opened
 from paring_profiles.load.timeline import Timeline
 from paring_profiles.result import Machine
+from paring_runtimes.errors import InputError
 
+PROBE_SECONDS = 30.0
 TRIES = 2  # runs of a rate before it is given up
 CONFIRMATIONS = 10  # runs that may try to confirm a rate that was found; given up, it is lowered ever more
 FEWEST_BOUNDS = 60.0  # a run must last so many times its bound: in a short one no queue grows over it
@@ -76,11 +78,19 @@ class _Bench:
     tell: Tell
 
     def run(self, plan: Plan, more: str = "") -> Timeline:
-        """Make the load, and nothing beside."""
+        """Make the load, and nothing beside.
+
+        Raises:
+            InputError: the run was over before anything was answered.
+        """
+        settings = self.conditions.settings
         with latency.without_collection():
-            return self.scenario.run(
-                self.ready.system, self.conditions.settings, plan, lambda done: self.tell(done, more)
+            made = self.scenario.run(self.ready.system, settings, plan, lambda done: self.tell(done, more))
+        if made.answered() == 0:
+            raise InputError(
+                f"max_seconds: nothing was answered within {settings.max_seconds:g} s: allow more"
             )
+        return made
 
     def measure(self, plan: Plan) -> _Measured:
         """Make the load, watched."""
@@ -149,7 +159,7 @@ def drive(
 
 def _plan(module: Scenario, settings: LoadSettings, ready: Ready, batch: int) -> Plan:
     """Return as many queries as the percentile needs, or as were asked for."""
-    needed = 1 if module.RANK is None else queries_needed(module.RANK / 100)
+    needed = 1 if module.RANK is None else queries_needed(module.RANK / 100, module.OVER)
     likely = settings.duration_s * settings.workers * batch / ready.call_s
     bound_s = (settings.latency_bound_ms or 0.0) / 1e3 if module.BY_RATE else 0.0
     return Plan(
@@ -180,8 +190,10 @@ def _found(bench: _Bench, plan: Plan) -> tuple[Search, _Measured]:
                 break
         return every[-1]
 
-    ready, settings = bench.ready, bench.conditions.settings
-    search = find_rate(probe, settings.workers * plan.batch / ready.call_s)
+    settings = bench.conditions.settings
+    guess = settings.workers * plan.batch / bench.ready.call_s
+    _check_time(bench.scenario, settings, guess)
+    search = find_rate(probe, guess)
     if search.qps is None:
         slowest = min(one.qps for one in every)
         measured = bench.measure(_may_end_early(bench.scenario, plan, slowest))
@@ -198,11 +210,26 @@ def _found(bench: _Bench, plan: Plan) -> tuple[Search, _Measured]:
     return Search(None, failed, every), measured
 
 
+def _check_time(module: Scenario, settings: LoadSettings, guess_qps: float) -> None:
+    """Check that a run of a search can have the queries that it needs at all."""
+    fewest = queries_needed((module.RANK or 0.0) / 100, 0)
+    if fewest > guess_qps * settings.max_seconds:
+        raise InputError(
+            f"find_qps: {fewest} queries take some {fewest / guess_qps:.0f} s here, and a run may last "
+            f"{settings.max_seconds:g} s: allow more by --max-duration"
+        )
+
+
 def _may_end_early(module: Scenario, plan: Plan, qps: float) -> Plan:
-    """Return a plan that ends once more queries are over than may be, whatever number of them arrives."""
-    likely = max(plan.queries, math.ceil(plan.seconds * qps))
+    """Return the plan of a probe: it ends once more queries are over than may be, however many arrive.
+
+    At low rates it has as many queries as come in `PROBE_SECONDS`, or those that show anything at all.
+    """
+    fewest = queries_needed((module.RANK or 0.0) / 100, 0)
+    queries = min(plan.queries, max(fewest, math.ceil(qps * PROBE_SECONDS)))
+    likely = max(queries, math.ceil(plan.seconds * qps))
     most_over = over_allowed((module.RANK or 0.0) / 100, math.ceil(1.2 * likely) + 10)
-    return replace(plan, qps=qps, most_over=max(0, most_over))
+    return replace(plan, qps=qps, queries=queries, most_over=max(0, most_over))
 
 
 def _told(bench: _Bench, timeline: Timeline, plan: Plan) -> Verdict:
@@ -263,6 +290,8 @@ def _noise(bench: _Bench, placement: Placement, measured: _Measured) -> list[str
     if bench.scenario.RANK is not None and not bench.scenario.BY_RATE:
         found = noise.in_series(summary.latencies_ms(timeline), "")
         said += [sentence.removeprefix(": ").capitalize() for sentence in found]
+    if bench.scenario.BY_RATE:
+        said += late_takers(timeline, bench.conditions.settings.workers)
     return said + measured.noise
 
 

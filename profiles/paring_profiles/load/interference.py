@@ -6,12 +6,15 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
+import numpy as np
 import psutil
 
 from paring_profiles import noise
 from paring_profiles.load import pinning
+from paring_profiles.load.timeline import Timeline
 
 _OTHERS_LIMIT = 0.05  # of each pinned CPU
+_LATE_LIMIT_MS = 1.0
 
 
 class Interference:
@@ -53,6 +56,21 @@ class Interference:
                 "pinned to."
             )
         return said
+
+
+def late_takers(timeline: Timeline, workers: int) -> list[str]:
+    """Return whether workers that had nothing to do took queries late: then something held the CPUs."""
+    taken = ~np.isnan(timeline.taken)
+    due, late_ms = timeline.due[taken], (timeline.taken - timeline.due)[taken] * 1e3
+    done = np.sort(timeline.done[taken])
+    busy = np.arange(len(due)) - np.searchsorted(done, due, side="right")  # queries before it, unanswered
+    late_ms = late_ms[busy < workers]
+    if not len(late_ms) or (p99_ms := float(np.percentile(late_ms, 99))) <= _LATE_LIMIT_MS:
+        return []
+    return [
+        f"Idle workers took 1 % of their queries more than {p99_ms:.1f} ms late, at most "
+        f"{late_ms.max():.1f} ms: something else held the CPUs."
+    ]
 
 
 def _busy_s(cpus: Sequence[int]) -> float:

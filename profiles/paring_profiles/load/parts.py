@@ -25,7 +25,7 @@ def rate_ci95(done_s: Series, samples_per_query: int) -> tuple[float, float] | N
     counts = np.diff(np.concatenate([[-1], places]))
     seconds = np.diff(ends) / counts  # a query, in each part
     half = student(PARTS - 1) * float(seconds.std(ddof=1)) / np.sqrt(PARTS)
-    mean = float(seconds.mean())
+    mean = float(ends[-1]) / len(done)
     if half >= mean:
         return None
     return float(samples_per_query / (mean + half)), float(samples_per_query / (mean - half))

@@ -21,7 +21,7 @@ class LoadSettings:
         scenarios: names, see `scenarios.scenarios`; one run for each artifact and scenario.
         duration_s: a run lasts at least so long; of server also 60 times its bound, so that queues show.
         queries: and has at least so many queries (offline: samples); None for as many as the scenario's
-            percentile needs, see `early_stopping`.
+            percentile needs, see `early_stopping`; of server 2,010, ten of which may be over.
         max_seconds: a run ends here, whatever is missing.
         qps: of server: queries that arrive a second, on average.
         find_qps: of server: look for the greatest rate that keeps `latency_bound_ms`.

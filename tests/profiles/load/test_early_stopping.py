@@ -18,6 +18,16 @@ def test_queries_needed_are_those_of_mlperf(share):
     assert [over_allowed(share, n) for n in (none - 1, none, one - 1, one)] == [-1, 0, 0, 1]
 
 
+# The same of MLPerf's own program (loadgen/early_stopping.cc): percentile, queries over, queries needed.
+@pytest.mark.parametrize(
+    ("share", "over", "needed"),
+    [(0.9, 2, 81), (0.9, 3, 97), (0.9, 60, 796), (0.95, 7, 316), (0.97, 1, 219), (0.99, 10, 2010),
+     (0.99, 60, 8053), (0.999, 1, 6636)],
+)  # fmt: skip
+def test_more_over_need_more_queries(share, over, needed):
+    assert queries_needed(share, over) == needed
+
+
 def test_a_profile_refuses_percentiles_by_the_same_numbers():
     for rank in (90, 99):
         assert statistics.RUNS_NEEDED[rank] == queries_needed(rank / 100)

@@ -162,7 +162,7 @@ def test_without_noise_nothing_is_called_noisy(found):
 
 @pytest.mark.timeout(180)
 def test_the_page_in_a_browser_asks_for_nothing_and_fits_a_phone(found, tmp_path):
-    page = write(found, tmp_path / "out").html.as_uri()
+    page = write(replace(found, runs=found.runs[2:3]), tmp_path / "out").html.as_uri()
     browser = Browser(tmp_path / "chromium")
     try:
         browser.open(page, width=390, height=800)

@@ -14,6 +14,13 @@ from paring_runtimes.errors import EngineError, InputError
 
 def test_every_file_is_a_scenario():
     assert list(scenarios()) == ["multi_stream", "offline", "server", "single_stream"]
+    for module in scenarios().values():
+        assert module.TITLE
+        assert module.WHAT
+        assert module.OVER >= 1
+        assert module.batch(LoadSettings()) >= 1
+        assert (module.RANK is None) or 0 < module.RANK < 100
+        assert not module.BY_RATE or module.RANK is not None, "a rate has a bound, of a percentile"
     with pytest.raises(InputError, match=r"no 'servr'.*server"):
         find("servr")
 

@@ -4,6 +4,7 @@ A scenario's module has
 
 - `TITLE`, its name in reports, and `WHAT`, how queries come, in words;
 - `RANK`, the percentile that it is judged by, None for throughput alone;
+- `OVER`, how many queries may be over a bound in a run of the usual number of queries;
 - `BY_RATE`, whether queries arrive at a rate, so that a bound can be kept or not;
 - `refuse(settings)`, None or why these settings do not suit it;
 - `batch(settings)`, how many samples a call of the engine has at most;
@@ -60,6 +61,7 @@ class Scenario(Protocol):
     WHAT: str
     RANK: float | None
     BY_RATE: bool
+    OVER: int
 
     def refuse(self, settings: LoadSettings) -> str | None:
         """Return why these settings do not suit it, or None."""

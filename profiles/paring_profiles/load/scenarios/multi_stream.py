@@ -17,6 +17,7 @@ TITLE = "Multi-stream"
 WHAT = "several samples a query; the next query comes when all of the one before are answered"
 RANK = 99.0
 BY_RATE = False
+OVER = 1
 
 
 def refuse(settings: LoadSettings) -> str | None:

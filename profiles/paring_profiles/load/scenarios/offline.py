@@ -15,6 +15,7 @@ TITLE = "Offline"
 WHAT = "all samples are there at once"
 RANK = None
 BY_RATE = False
+OVER = 1
 
 
 def refuse(_settings: LoadSettings) -> str | None:
@@ -52,5 +53,6 @@ def run(system: System, settings: LoadSettings, plan: Plan, say: Say) -> Timelin
             say(first / total)
 
     system.work(answer)
-    timeline.seconds = float(np.nanmax(timeline.done))
+    answered = timeline.done[~np.isnan(timeline.done)]
+    timeline.seconds = float(answered.max()) if len(answered) else 0.0
     return timeline

@@ -11,6 +11,7 @@ TITLE = "Single stream"
 WHAT = "one sample a query; the next query comes when the one before is answered"
 RANK = 90.0
 BY_RATE = False
+OVER = 1
 
 
 def refuse(settings: LoadSettings) -> str | None:

@@ -101,6 +101,8 @@ def _against_time(runs: Sequence[tuple[int, LoadRun]], scenario: str) -> Plot:
 
 def _rates(runs: Sequence[tuple[int, LoadRun]]) -> Plot:
     """The 99th percentile by rate, of every run of a search."""
+    from matplotlib.ticker import LogLocator
+
     title = "99th percentile by rate"
     with new_axes("rates", 2.6 + 2 * LEGEND_ROW_IN * len(runs)) as (axes, finish):
         for index, run in runs:
@@ -119,6 +121,9 @@ def _rates(runs: Sequence[tuple[int, LoadRun]]) -> Plot:
                 axes.axhline(run.verdict.bound_ms, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
         axes.set_xlim(left=0)
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter(lambda value, _place: f"{value:g}")
+        axes.minorticks_off()
         axes.set_xlabel("queries a second")
         axes.set_ylabel("99th percentile, ms")
         add_legend(axes)

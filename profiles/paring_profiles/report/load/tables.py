@@ -147,7 +147,9 @@ def probe_table(run: LoadRun) -> Table:
         )
         for probe in (run.search.probes if run.search else [])
     ]
-    return Table(("queries/s", "queries", "over the bound", "may be", "p99 ms", "bound"), tuple(rows))
+    return Table(
+        ("queries/s", "queries", "over the bound", "may be", "p99 of these, ms", "bound"), tuple(rows)
+    )
 
 
 def start_table(result: LoadResult) -> Table | None:
