@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -21,15 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from paring_profiles.child import answer_of
 from paring_runtimes.artifact import read_manifest
 from paring_runtimes.engines import engines
-from paring_runtimes.errors import EngineError
 
 if TYPE_CHECKING:
     from paring_runtimes import Session
 
 _RUNS = 3
-_TIMEOUT_SECONDS = 600
 _STATUS = Path("/proc/self/status")
 
 
@@ -71,21 +69,7 @@ def measure_apart(path: str | Path, request: Mapping[str, Any]) -> MemoryUse:
     """As `measure`; with "prompt_tokens" a language model answers, by `generation.run`."""
     request = {**request, "path": str(Path(path).resolve())}
     command = [sys.executable, "-m", "paring_profiles.memory", json.dumps(request)]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=True,
-            env=_environment(),
-        )
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(f"{path}: measuring its memory took over {error.timeout:.0f} s") from error
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or [f"exit status {error.returncode}"])[-1]
-        raise EngineError(f"{path}: the process that measures its memory failed: {last}") from error
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = answer_of(command, path, "measuring its memory", _environment())
     return MemoryUse(peak_bytes=int(answer["peak_bytes"]), load_ms=float(answer["load_ms"]))
 
 

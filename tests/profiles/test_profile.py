@@ -145,7 +145,7 @@ def test_memory_grows_with_the_weights(onnx_file):
 def test_a_failing_child_says_why(tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
-    with pytest.raises(EngineError, match=r"broken\.onnx: the process that measures.*EngineError"):
+    with pytest.raises(EngineError, match=r"broken\.onnx: measuring its memory failed: .*EngineError"):
         memory.measure(broken, batch_size=1, threads=1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,12 +14,11 @@ import numpy as np
 
 import paring_runtimes
 from paring_profiles import inputs, memory, onnx_graph
+from paring_profiles.child import answer_of
 from paring_profiles.load import page_cache
 from paring_profiles.load.result import LoadSettings, Start, Starts
-from paring_runtimes.errors import EngineError
 
 _CHILD = Path(__file__).with_name("first_answer.py")
-_TIMEOUT_SECONDS = 600
 _DROPPED = 0.02  # what may stay of an artifact: a page that is read at that moment
 METHOD = (
     "fresh processes, cold and warm in turns; from just before the process is made, by the monotonic clock; "
@@ -95,20 +93,7 @@ def _request(path: Path, engine: str | None, settings: LoadSettings, feeds: Path
 def _start(path: Path, request: dict[str, object]) -> Start:
     command = [sys.executable, str(_CHILD), json.dumps(request)]
     begin = time.monotonic_ns()
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=True,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(f"{path}: a fresh process did not answer within {error.timeout:.0f} s") from error
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or [f"exit status {error.returncode}"])[-1]
-        raise EngineError(f"{path}: a fresh process that opens it failed: {last}") from error
-    at = json.loads(done.stdout.splitlines()[-1])
+    at = answer_of(command, path, "opening it in a fresh process")
     return Start(
         imports_ms=(at["imported"] - begin) / 1e6,
         load_ms=(at["loaded"] - at["imported"]) / 1e6,
