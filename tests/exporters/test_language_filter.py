@@ -24,6 +24,8 @@ from paring_runtimes.generation import in_place_cache
 from paring_runtimes.generation.filter_layers import FilterLayers
 from paring_runtimes.generation.language_model import LanguageModel, language_model_of
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Config(k=20, layer=1, pin_first=1)
 DEEP = Config(k=20, layer=2)
 

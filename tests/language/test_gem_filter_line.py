@@ -23,6 +23,8 @@ from paring_profiles.needle.haystack import Plan, haystacks  # noqa: E402
 from paring_profiles.statistics import wilson  # noqa: E402
 from paring_runtimes.artifact import read_manifest, verify_files  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 K = 24
 TEXT = "a long letter about nothing. it goes on and on, as letters do. then it ends."
 

@@ -14,6 +14,8 @@ from language_files import llama_folder  # noqa: E402
 import paring  # noqa: E402
 from paring_runtimes.artifact import read_manifest  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("precision", "in_place"), [("fp32", True), ("fp16", False)])
 def test_a_language_model_shifts_all_but_its_head(tmp_path: Path, precision: str, in_place: bool) -> None:

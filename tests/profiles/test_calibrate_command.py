@@ -50,7 +50,7 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for number, depths in enumerate(DEPTHS):
         made = paring.profile(
             [deep(folder, depth) for depth in depths],
-            batch_sizes=(1, 16), threads=1, min_runs=3, min_seconds=0.0, energy="none",
+            batch_sizes=(1, 16), threads=1, openings=4, min_runs=3, min_seconds=0.0, energy="none",
         )  # fmt: skip
         found.append(write(made, folder / f"profile{number}.json"))
     return found

@@ -32,8 +32,8 @@ K, NEW, SHORT, LONG = 20, 6, 12, 60
 ROW_BYTES = tiny_lm.KV_HEADS * tiny_lm.HEAD_DIM * 4
 TEXT = "The river turns south below the old mill and is slow there. "
 QUICK = Settings(
-    batch_sizes=(1, 2), threads=1, min_runs=2, min_seconds=0.0, max_seconds=5.0, prompt_tokens=(SHORT, LONG),
-    new_tokens=NEW,
+    batch_sizes=(1, 2), threads=1, openings=4, min_runs=2, min_seconds=0.0, max_seconds=5.0,
+    prompt_tokens=(SHORT, LONG), new_tokens=NEW,
 )  # fmt: skip
 
 
@@ -232,7 +232,7 @@ def run(*arguments: object, code: int = 0) -> Any:
 
 
 def test_commands(folders: list[Path], tmp_path: Path) -> None:
-    sizes = ["--prompt-tokens", 8, "--prompt-tokens", 30, "--new-tokens", 4, "--min-runs", 2]
+    sizes = ["--prompt-tokens", 8, "--prompt-tokens", 30, "--new-tokens", 4, "--min-runs", 2, "--openings", 4]
     quick = [*sizes, "--min-seconds", 0, "--threads", 1]
     made = json.loads(run("profile", *folders[:2], *quick, "--json", "-o", tmp_path / "report").stdout)
     assert made["settings"]["prompt_tokens"] == [8, 30]

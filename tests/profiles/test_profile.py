@@ -12,7 +12,7 @@ import paring_runtimes
 from paring_profiles import Settings, compare, memory, operators, profile, read, write
 from paring_runtimes.errors import ArtifactError, EngineError, InputError
 
-QUICK = Settings(batch_sizes=(1, 4), threads=1, min_runs=70, min_seconds=0.05, max_seconds=10.0)
+QUICK = Settings(batch_sizes=(1, 4), threads=1, openings=4, min_runs=70, min_seconds=0.05, max_seconds=10.0)
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from paring_runtimes.errors import ExportError
 from paring_runtimes.generation.image_facts import image_facts
 from paring_runtimes.generation.language_model import LanguageModel
 
+pytestmark = pytest.mark.slow
+
 GRAPHS = (ENCODER, EMBED, PREFILL, IN_PLACE)
 PREPARATION = {"shortest_edge": 36, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 MERGE = (window_merge, window_merge.Config(r=2))

@@ -27,6 +27,8 @@ from paring_runtimes.errors import ArtifactError
 from paring_runtimes.generation.image_facts import ImageFacts, image_facts
 from paring_runtimes.generation.language_model import LanguageModel
 
+pytestmark = pytest.mark.slow
+
 PREPARATION = {"shortest_edge": 36, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 TEXTS: dict[str, dict[str, Any]] = {
     "prompt": {"text": "prompt"},

@@ -15,7 +15,7 @@ from paring_profiles.report import energy, html, markdown
 from paring_runtimes.errors import InputError
 
 IDLE_W, WORK_W = 5.0, 20.0  # of the counter of CPU time
-QUICK = Settings(threads=1, min_runs=20, min_seconds=0.05, max_seconds=20.0)
+QUICK = Settings(threads=1, openings=4, min_runs=20, min_seconds=0.05, max_seconds=20.0)
 
 
 def test_a_package_measures_what_calls_draw(cpu_time_counter):
