@@ -206,3 +206,12 @@ def summarise(
         method=f"{method}, {interval}",
         openings_ms=[round(one, 6) for one in openings_ms],
     )
+
+
+def summarise_openings(
+    turns: Sequence[Turns], batch_size: int, warmup_runs: int, seed: int, method: str
+) -> Latency:
+    """Return the statistics of one candidate's calls, opening by opening."""
+    samples = np.concatenate([one.samples_ms for one in turns])
+    medians = [float(np.median(one.samples_ms)) for one in turns]
+    return summarise(samples, batch_size, warmup_runs, seed, method, medians)

@@ -220,15 +220,9 @@ def _time(
         if not warmup.settled:
             sentences.append(f"{title}: {warmup.runs} warm-up runs did not settle.")
         subject.rounds_ms[batch_size] = [np.asarray(turn.rounds_ms) for turn in turns]
+        method = _method(subject, settings, settle_s)
         subject.latency.append(
-            latency.summarise(
-                np.concatenate([turn.samples_ms for turn in turns]),
-                batch_size,
-                warmup.runs,
-                settings.seed,
-                _method(subject, settings, settle_s),
-                [float(np.median(turn.samples_ms)) for turn in turns],
-            )
+            latency.summarise_openings(turns, batch_size, warmup.runs, settings.seed, method)
         )
         sentences += noise.in_series(np.concatenate(subject.rounds_ms[batch_size]), title)
     return sentences + [
@@ -256,11 +250,13 @@ def _reopened(subjects: Sequence[_Subject], batch_size: int, order: list[int]) -
     """Open the subjects anew, in an order; the calls that are timed, warm."""
     for subject in subjects:
         subject.close()
-    calls = {}
-    for index in order:
-        calls[index] = subjects[index].reopened(batch_size)
-        latency.warm_again(calls[index])
-    return [calls[index] for index in range(len(subjects))]
+
+    def opened(index: int) -> latency.Call:
+        call = subjects[index].reopened(batch_size)
+        latency.warm_again(call)
+        return call
+
+    return openings.in_order(order, opened)
 
 
 def _measure_energy(subjects: Sequence[_Subject], batch_size: int, energies: Energies, say: Progress) -> None:

@@ -68,6 +68,12 @@ def orders(count: int, openings: int, seed: int) -> list[list[int]]:
     return found[:openings]
 
 
+def in_order(order: Sequence[int], opened: Callable[[int], Opened]) -> list[Opened]:
+    """Open models in an order; return what was opened by number."""
+    found = {index: opened(index) for index in order}
+    return [found[index] for index in range(len(order))]
+
+
 @dataclass(frozen=True)
 class Opening:
     """One of several times that models are opened. `settings`: what is timed in it, a share of all."""

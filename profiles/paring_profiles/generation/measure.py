@@ -201,12 +201,14 @@ def _reopened(
     """Open the subjects anew, in an order; what is timed, after a whole answer that is not."""
     for subject in subjects:
         subject.close()
-    runs = {}
-    for index in order:
+
+    def opened(index: int) -> AnswerRun:
         subjects[index].reopen()
-        runs[index] = AnswerRun(subjects[index].session, *case, settings)
-        runs[index]()
-    return [runs[index] for index in range(len(subjects))]
+        run = AnswerRun(subjects[index].session, *case, settings)
+        run()
+        return run
+
+    return openings.in_order(order, opened)
 
 
 def _measure_energy(

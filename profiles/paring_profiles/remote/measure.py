@@ -208,9 +208,7 @@ def _time(
             f" several times, in turns of {_TURN_CALLS} calls after an untimed one in random order,"
             f" {subject.differs}"
         )
-        samples = np.concatenate([turn.samples_ms for turn in turns])
-        medians = [float(np.median(turn.samples_ms)) for turn in turns]
-        subject.latency.append(latency.summarise(samples, batch_size, runs, settings.seed, method, medians))
+        subject.latency.append(latency.summarise_openings(turns, batch_size, runs, settings.seed, method))
         together = np.concatenate(subject.rounds_ms[batch_size])
         sentences += noise.in_series(together, f"{subject.name}, batch size {batch_size}")
     return sentences
